@@ -1,0 +1,64 @@
+# Everything goes through a virtual environment in .venv, made at first use. `make help` lists the targets.
+
+PYTHON  ?= python3
+EXP     ?= quickstart
+ARGS    ?=
+OUTPUT  ?= outputs
+VENV    := .venv
+BIN     := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep plan figures test lint format lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  EXP=quickstart names an experiment of conf/experiment; ARGS='seed=0,1 cluster.workers=1' overrides settings"
+
+$(VENV)/run.stamp: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $$($(PYTHON) --version) is too old, 3.11 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "setting up $(VENV) (once; minutes where torch must be downloaded)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet -r requirements.txt
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
+	@$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+setup: $(VENV)/run.stamp ## make the virtual environment
+
+sweep: setup ## run an experiment, then its table and figure; again: only what is missing
+	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) $(ARGS)
+	@$(BIN)/python -m study.analysis --records $(OUTPUT)/records $(EXP)
+	@echo "next: look at results/figures/$(EXP).png, or run one cell: $(BIN)/python -m study.train method=snip sparsity=0.99 seed=0"
+
+plan: setup ## what an experiment needs, what is done, how long the rest takes; runs nothing
+	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) dry_run=true $(ARGS)
+
+figures: setup ## rebuild tables and figures from the records, yours or else the published ones
+	@$(BIN)/python -m study.analysis
+
+test: $(VENV)/test.stamp ## run the tests
+	@$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/test.stamp ## ruff, mypy and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(VENV)/test.stamp ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: $(VENV)/test.stamp ## pin all packages anew in requirements*.txt
+	@$(BIN)/pip install --quiet pip-tools
+	@for extra in "--output-file=requirements.txt" "--output-file=requirements-dev.txt --extra=dev --constraint=requirements.txt"; do \
+		CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --no-annotate --no-emit-index-url \
+			--no-emit-find-links --no-emit-trusted-host --upgrade-package torch==2.13.0 $$extra pyproject.toml; done
+	@sed -i.old 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt requirements-dev.txt && rm requirements*.old
+
+clean: ## remove the environment and caches; records and outputs stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""A reproducibility study of neural-network pruning: lottery tickets, SNIP and GraSP side by side."""

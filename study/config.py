@@ -1,0 +1,141 @@
+"""From Hydra's configuration to a cell and a way to run it. A mistake is one line that names the fix."""
+
+import os
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import Field, ValidationError, field_validator
+
+from study import methods
+from study.cell import Cell, Count, Dataset, Fraction, Model, PositiveCount, Recipe, Settings
+from study.errors import StudyError
+
+ROOT = Path(__file__).parent.parent
+
+
+class Cluster(Settings):
+    """Where trainings run: `workers` processes of one thread (None: one a core, or one a GPU), each given `pack`
+    trainings at a time. `device` is torch's name; None takes the GPU if there is one."""
+
+    workers: PositiveCount | None = None
+    pack: PositiveCount = 1
+    device: str | None = Field(default=None, pattern=r"^(cpu|cuda(:\d+)?)$")
+
+
+class Wandb(Settings):
+    """Weights & Biases. "offline" writes its files without an account, "online" uploads as well."""
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    project: str
+    entity: str | None = None
+
+
+class Run(Settings):
+    """How and where a sweep runs: nothing here changes a result. `name` is the experiment's."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    output: Path
+    dry_run: bool = Field(strict=True)
+    cluster: Cluster
+    wandb: Wandb
+
+    @property
+    def store(self) -> Path:
+        return self.output / "store"
+
+    @property
+    def records(self) -> Path:
+        return self.output / "records" / self.name
+
+    @property
+    def published(self) -> Path:
+        """Where the repository keeps the records that it publishes of the same experiment."""
+        return ROOT / "results" / "records" / self.name
+
+
+class Configuration(Run):
+    """All settings, as Hydra composes them."""
+
+    method: dict[str, Any]
+    sparsity: Fraction
+    seed: Count
+    model: Model
+    dataset: Dataset
+    recipe: Recipe
+
+    @field_validator("method")
+    @classmethod
+    def _known_settings(cls, method: dict[str, Any]) -> dict[str, Any]:
+        """The method's name and the settings that differ from its defaults."""
+        name = method.get("name")
+        if name not in methods.names():
+            raise ValueError(f"there is no study/methods/{name}.py")
+        settings = {key: value for key, value in method.items() if key != "name"}
+        return {"name": name, **methods.settings_schema(name)(**settings).identity()}
+
+
+def read(config: DictConfig) -> tuple[Cell, Run]:
+    """Validate a composed configuration, Hydra's own part left out. Raises StudyError."""
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    content = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    try:
+        settings = Configuration.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(_explain_invalid(error)) from None
+    run = Run(**{name: getattr(settings, name) for name in Run.model_fields})
+    cell = {name: getattr(settings, name) for name in Cell.model_fields}
+    if not methods.has_sparsity(settings.method["name"]):
+        cell["sparsity"] = 0.0
+    return Cell(**cell), run
+
+
+def workers(cluster: Cluster) -> int:
+    """How many workers: as set, else one for each core that this process may use."""
+    if cluster.workers is not None:
+        return cluster.workers
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def explain(message: str) -> str:
+    """One line for an error of Hydra's, with the nearest names for one that it does not know."""
+    if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", message):
+        return _unknown(match[1], _all_names())
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+        group, choice = match.groups()
+        return _unknown(f"{group}={choice}", [f"{group}={path.stem}" for path in _choices(group)])
+    return " ".join(message.split())
+
+
+def _explain_invalid(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    name = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return _unknown(name, _all_names())
+    return f"{name}={problem['input']}: {problem['msg']}"
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        return f"{name} is not known: did you mean {' or '.join(near)}?"
+    return f"{name} is not known: choose from {', '.join(known)}"
+
+
+def _choices(group: str) -> list[Path]:
+    return sorted((ROOT / "conf" / group).glob("*.yaml"))
+
+
+def _all_names() -> list[str]:
+    """All settings, with dots: those of the schema, those of every method, and Hydra's groups."""
+    names = ["experiment"]
+    for name, field in Configuration.model_fields.items():
+        names.append(name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            names += [f"{name}.{inner}" for inner in field.annotation.model_fields]
+    of_methods = {inner for method in methods.names() for inner in methods.settings_schema(method).model_fields}
+    return names + [f"method.{inner}" for inner in sorted(of_methods)]

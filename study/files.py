@@ -1,0 +1,78 @@
+"""Writing files so that they are there whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEMPORARY = ".tmp-"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, then rename: readers see the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create_atomically(path: Path, content: bytes) -> bool:
+    """Create `path` with its content; False, and nothing done, where it exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    try:
+        temporary.write_bytes(content)
+        os.link(temporary, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well. Where `path` exists already, it stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def json_bytes(content: Any) -> bytes:
+    """JSON for people: one key a line, lists of numbers on one line. NaN is refused."""
+    return (_layout(content, "") + "\n").encode()
+
+
+def checksum(content: Any) -> str:
+    """SHA-256 of a JSON value, independent of layout and of the order of keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _layout(content: Any, indent: str) -> str:
+    deeper = indent + "  "
+    if isinstance(content, dict) and content:
+        lines = [f"{deeper}{json.dumps(key)}: {_layout(value, deeper)}" for key, value in content.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(content, list) and any(isinstance(item, dict | list) for item in content):
+        return "[\n" + ",\n".join(deeper + _layout(item, deeper) for item in content) + f"\n{indent}]"
+    return json.dumps(content, allow_nan=False)

@@ -1,0 +1,78 @@
+"""From Hydra to the executor: one cell, or a whole multirun."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from study import config
+from study.cell import Cell
+from study.compose import Composer
+from study.errors import CellsFailed
+from study.execute import Sweep, execute, open_sweep
+from study.plan import standing
+from study.terminal import Display
+
+
+def run_cell(configuration: DictConfig) -> float | None:
+    """Run the one cell of a configuration. Its test accuracy at the last iteration, None after a dry run."""
+    cell, run = config.read(configuration)
+    sweep = open_sweep([cell], run)
+    _run(sweep)
+    return None if run.dry_run else _accuracy(sweep, cell.id)
+
+
+def launch(
+    context: HydraContext, sweep_config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int
+) -> Sequence[JobReturn]:
+    """Run all cells of a multirun together, then give each job its output folder and its JobReturn."""
+    setup_globals()
+    composer = Composer(context.config_loader, sweep_config)
+    jobs = [composer.compose(overrides, number) for number, overrides in enumerate(job_overrides, start=first)]
+    cells, runs = zip(*(config.read(job) for job in jobs), strict=True)
+    sweep = open_sweep(cells, runs[0])
+    recorded_before = set(sweep.records)
+    _run(sweep)
+
+    def job_return(job: DictConfig, cell: Cell) -> JobReturn:
+        if sweep.run.dry_run or (cell.id in recorded_before and Path(job.hydra.sweep.dir, cell.name).exists()):
+            accuracy = sweep.records[cell.id].results.test_accuracy if cell.id in recorded_before else None
+            return JobReturn(job.hydra.overrides.task, job, status=JobStatus.COMPLETED, _return_value=accuracy)
+        return run_job(
+            task_function=lambda _: _accuracy(sweep, cell.id),
+            config=job,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            hydra_context=context,
+            configure_logging=False,
+        )
+
+    return [job_return(job, cell) for job, cell in zip(jobs, cells, strict=True)]
+
+
+def register_resolvers() -> None:
+    """Let conf/config.yaml name a cell's folder: ${cell_name:}."""
+
+    def cell_name(*, _root_: DictConfig) -> str:
+        return config.read(_root_)[0].name
+
+    OmegaConf.register_new_resolver("cell_name", cell_name, replace=True)
+
+
+def _run(sweep: Sweep) -> None:
+    display = Display()
+    workers = config.workers(sweep.run.cluster)
+    display.plan(sweep.run.name, standing(sweep.plan, sweep.store, set(sweep.records), workers, sweep.run.published))
+    if sweep.run.dry_run:
+        return
+    todo = len(sweep.plan.cells) - len(sweep.records)
+    execute(sweep, display)
+    display.end(sweep.records.values(), sweep.failures, todo, sweep.run.records)
+
+
+def _accuracy(sweep: Sweep, cell: str) -> float:
+    if cell in sweep.failures:
+        raise CellsFailed(f"{len(sweep.failures)} cells failed; run again to try only them")
+    return sweep.records[cell].results.test_accuracy

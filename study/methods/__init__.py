@@ -1,0 +1,59 @@
+"""Pruning methods: one file each, with a function of the file's name.
+
+A method takes what it names among
+
+    start      the network at its initial weights (a node)
+    examples   training examples to score with (a node)
+    layers     the prunable layers: name -> shape, in order, the output layer last
+    sparsity   the fraction of prunable weights to remove
+    seed       the cell's seed, for a random stream of its own
+
+and, as keyword-only arguments with defaults, its settings, which conf/method/NAME.yaml repeats. It returns a mask,
+or (network, mask) where training does not start from the initial weights. To have a network trained on the way it
+yields `Training(start, mask)` and is handed the trained network. All of these are nodes (study/lineage.py): work on
+their values belongs in a `@mask_step`.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import create_model
+
+from study.cell import Settings
+
+
+def names() -> list[str]:
+    """All methods, by their files."""
+    shared = {"__init__", "masks"}
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in shared)
+
+
+@cache
+def load(name: str) -> Callable[..., Any]:
+    """The function of a method."""
+    method: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    return method
+
+
+def has_sparsity(name: str) -> bool:
+    """Whether the method prunes at all."""
+    return "sparsity" in inspect.signature(load(name)).parameters
+
+
+@cache
+def settings_schema(name: str) -> type[Settings]:
+    """The method's settings with their types and defaults, from its signature."""
+    parameters = inspect.signature(load(name)).parameters.values()
+    fields: Any = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return create_model(f"{name} settings", __base__=Settings, **fields)
+
+
+def call(name: str, handles: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
+    """Call a method with the handles that it names."""
+    method = load(name)
+    wanted = inspect.signature(method).parameters
+    return method(**{k: v for k, v in handles.items() if k in wanted}, **settings)

@@ -1,0 +1,101 @@
+"""Worker processes, one thread each. A worker that dies takes nothing with it but the work in its hands."""
+
+import multiprocessing
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from study import worker
+from study.lineage import Node
+
+
+class WorkerDied(Exception):
+    """A worker process ended by itself: killed, or out of memory."""
+
+
+@dataclass
+class Worker:
+    """One worker process. `reported` is a shared integer, the iterations done of the training in hand."""
+
+    process: BaseProcess
+    connection: Connection
+    reported: Any
+    pack: list[Node] | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A pack that came back, with the error that ended it, if one did."""
+
+    pack: list[Node]
+    error: Exception | None
+
+
+class Pool:
+    """A fixed number of workers, each given one pack at a time. Leaving the block ends them.
+
+    Workers are forked from a server process that has imported what they need: a new one costs milliseconds.
+    """
+
+    def __init__(self, workers: int, store: Path, device: str) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["study.worker", "hydra"])
+        self._store, self._device = store, device
+        self._workers = [self._start() for _ in range(workers)]
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._workers:
+            one.process.terminate()
+        for one in self._workers:
+            one.process.join()
+
+    @property
+    def has_room(self) -> bool:
+        return any(one.pack is None for one in self._workers)
+
+    @property
+    def busy(self) -> int:
+        return sum(one.pack is not None for one in self._workers)
+
+    @property
+    def iterations(self) -> int:
+        """Iterations done of the trainings in hand, over all workers."""
+        return sum(one.reported.value for one in self._workers)
+
+    def submit(self, pack: list[Node]) -> None:
+        """Give a pack to a free worker. One that is dead is found out by `wait`."""
+        one = next(one for one in self._workers if one.pack is None)
+        one.pack = pack
+        with suppress(ConnectionError):
+            one.connection.send(pack)
+
+    def wait(self, seconds: float) -> list[Finished]:
+        """The packs that come back within a time; dead workers are replaced, their packs have a WorkerDied."""
+        ready = wait([one.connection for one in self._workers if one.pack is not None], seconds)
+        finished = []
+        for index, one in enumerate(self._workers):
+            if one.connection in ready and one.pack is not None:
+                pack, one.pack = one.pack, None
+                try:
+                    finished.append(Finished(pack, one.connection.recv()))
+                except (EOFError, ConnectionError):
+                    one.process.join()
+                    finished.append(Finished(pack, WorkerDied(f"exit code {one.process.exitcode}")))
+                    self._workers[index] = self._start()
+        return finished
+
+    def _start(self) -> Worker:
+        ours, theirs = self._context.Pipe()
+        reported = self._context.RawValue("Q", 0)
+        process = self._context.Process(
+            target=worker.serve, args=(theirs, reported, self._store, self._device), daemon=True
+        )
+        process.start()
+        theirs.close()
+        return Worker(process, ours, reported)

@@ -1,0 +1,110 @@
+"""Which trainings can run now, and what becomes of those that come back."""
+
+import heapq
+from collections import Counter
+from graphlib import TopologicalSorter
+from itertools import count
+
+from study.errors import StudyError
+from study.lineage import Node
+from study.plan import kind
+from study.pool import Finished, WorkerDied
+from study.store import Store
+
+LIVES = 3
+
+
+class Queue:
+    """The trainings of a sweep as they can run, first those for which the longest chain of others waits."""
+
+    def __init__(self, missing: dict[str, Node], store: Store, pack: int) -> None:
+        self.total = len(missing)
+        self.finished: set[str] = set()
+        self.failures: dict[str, str] = {}
+        self._missing, self._store, self._pack = missing, store, pack
+        needs = {t: [a.id for a in node.trainings() if a.id in missing and a.id != t] for t, node in missing.items()}
+        self._sorter = TopologicalSorter(needs)
+        self._sorter.prepare()
+        self._height = _heights(needs)
+        self._ready: list[tuple[int, int, str]] = []
+        self._elsewhere: list[str] = []
+        self._deaths: Counter[str] = Counter()
+        self._ticket = count()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything can be run, or waits for somebody else's run."""
+        self._collect_ready()
+        return bool(self._ready or self._elsewhere)
+
+    def next_pack(self) -> list[Node]:
+        """Trainings of one model, data set and recipe that can run now; none where nothing can."""
+        self._collect_ready()
+        pack: list[Node] = []
+        skipped = []
+        while self._ready and len(pack) < self._pack:
+            entry = heapq.heappop(self._ready)
+            node = self._missing[entry[-1]]
+            if self._store.is_claimed(node.id):
+                self._elsewhere.append(node.id)
+            elif not pack or kind(node) == kind(pack[0]):
+                pack.append(node)
+            else:
+                skipped.append(entry)
+        for entry in skipped:
+            heapq.heappush(self._ready, entry)
+        return pack
+
+    def settle(self, pack: Finished) -> list[str]:
+        """Take back a pack: the trainings that are finished now. The rest waits, runs again, or has failed."""
+        if isinstance(pack.error, StudyError | OSError):
+            raise pack.error
+        done = []
+        for node in pack.pack:
+            if self._store.has_training(node.id):
+                done.append(node.id)
+            elif isinstance(pack.error, WorkerDied):
+                self._retry(node, f"its worker died {LIVES} times, last with {pack.error}; is the memory too small?")
+            elif pack.error is not None:
+                self.failures[node.id] = str(pack.error)
+            else:
+                self._elsewhere.append(node.id)
+        self._done(done)
+        return done
+
+    def finished_elsewhere(self) -> list[str]:
+        """Trainings that somebody else has finished; those that somebody else gave up are to be run here."""
+        done = [training for training in self._elsewhere if self._store.has_training(training)]
+        free = [t for t in self._elsewhere if t not in done and not self._store.is_claimed(t)]
+        self._elsewhere = [t for t in self._elsewhere if t not in done and t not in free]
+        for training in free:
+            self._push(training)
+        self._done(done)
+        return done
+
+    def _done(self, trainings: list[str]) -> None:
+        self.finished.update(trainings)
+        self._sorter.done(*trainings)
+
+    def _retry(self, node: Node, reason: str) -> None:
+        self._deaths[node.id] += 1
+        if self._deaths[node.id] < LIVES:
+            self._push(node.id)
+        else:
+            self.failures[node.id] = reason
+
+    def _collect_ready(self) -> None:
+        for training in self._sorter.get_ready():
+            self._push(training)
+
+    def _push(self, training: str) -> None:
+        heapq.heappush(self._ready, (-self._height[training], next(self._ticket), training))
+
+
+def _heights(needs: dict[str, list[str]]) -> dict[str, int]:
+    """How many trainings wait for each in a chain. `needs` lists each training after those it needs."""
+    height = dict.fromkeys(needs, 0)
+    for training, before in reversed(needs.items()):
+        for earlier in before:
+            height[earlier] = max(height[earlier], height[training] + 1)
+    return height

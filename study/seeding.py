@@ -1,0 +1,14 @@
+"""Named random streams: everything random in a training comes from one of them."""
+
+import hashlib
+
+import torch
+
+
+def stream(seed: int, name: str) -> torch.Generator:
+    """A CPU generator for one use of randomness ("init/fc1.weight", "order", "mask", ...) of one seed.
+
+    Streams are independent of each other and of who else runs: drawing more from one changes no other.
+    """
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,0 +1,151 @@
+"""The store: finished trainings and masks by their lineage. Any number of processes may share it.
+
+trainings/ID/result.json           what the training measured, and the checksum of its weights
+trainings/ID/weights.safetensors   the network at the end, buffers included
+masks/ID.safetensors               a mask, boolean, by layer
+claims/ID.json                     who is running a training now
+"""
+
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from study.errors import StudyError
+from study.files import checksum, create_atomically, json_bytes, new_folder, write_atomically
+
+HEARTBEAT_SECONDS = 10.0
+CLAIM_EXPIRES_SECONDS = 60.0
+
+Tensors = dict[str, Tensor]
+
+
+class Store:
+    """Trainings and masks below one folder. An entry is there whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def has_training(self, training: str) -> bool:
+        return self._training(training).is_dir()
+
+    def save_training(self, training: str, weights: Tensors, result: dict[str, Any]) -> None:
+        """Store a finished training. `result` is what `result()` gives back: JSON values."""
+        blob = safetensors.torch.save(weights)
+        entry = {"result": result, "weights_sha256": hashlib.sha256(blob).hexdigest()}
+        with new_folder(self._training(training)) as folder:
+            write_atomically(folder / "weights.safetensors", blob)
+            write_atomically(folder / "result.json", json_bytes({**entry, "checksum": checksum(entry)}))
+
+    def result(self, training: str) -> dict[str, Any]:
+        """What a finished training measured. Raises StudyError where the file is damaged."""
+        result: dict[str, Any] = self._entry(training)["result"]
+        return result
+
+    def weights(self, training: str) -> Tensors:
+        """The tensors of a finished training's network. Raises StudyError where the file is damaged."""
+        blob = (self._training(training) / "weights.safetensors").read_bytes()
+        if hashlib.sha256(blob).hexdigest() != self._entry(training)["weights_sha256"]:
+            raise self._damaged(self._training(training))
+        return safetensors.torch.load(blob)
+
+    def save_mask(self, mask: str, tensors: Tensors) -> None:
+        write_atomically(self._mask(mask), safetensors.torch.save(tensors))
+
+    def mask(self, mask: str) -> Tensors | None:
+        """A mask, or None where it was not made yet."""
+        try:
+            return safetensors.torch.load(self._mask(mask).read_bytes())
+        except FileNotFoundError:
+            return None
+        except safetensors.SafetensorError:
+            raise self._damaged(self._mask(mask)) from None
+
+    @contextmanager
+    def claim(self, training: str) -> Iterator[bool]:
+        """Try to be the one who runs a training, for as long as the block lasts; False where somebody else is."""
+        path = self._claim(training)
+        if self.is_claimed(training):
+            yield False
+            return
+        path.unlink(missing_ok=True)
+        owner = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
+        if not create_atomically(path, json_bytes(owner)):
+            yield False
+            return
+        stop = Event()
+
+        def beat() -> None:
+            while not stop.wait(HEARTBEAT_SECONDS):
+                path.touch()
+
+        Thread(target=beat, daemon=True).start()
+        try:
+            yield True
+        finally:
+            stop.set()
+            path.unlink(missing_ok=True)
+
+    def is_claimed(self, training: str) -> bool:
+        """Whether a living process runs a training. On this host its process is looked up, elsewhere its heartbeat."""
+        try:
+            owner = json.loads(self._claim(training).read_bytes())
+            age = time.time() - self._claim(training).stat().st_mtime
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+        if owner["host"] == socket.gethostname():
+            return bool(_started(owner["process"]) == owner["started"])
+        return age < CLAIM_EXPIRES_SECONDS
+
+    def _entry(self, training: str) -> dict[str, Any]:
+        try:
+            entry: dict[str, Any] = json.loads((self._training(training) / "result.json").read_bytes())
+            content = {"result": entry["result"], "weights_sha256": entry["weights_sha256"]}
+            intact = checksum(content) == entry["checksum"]
+        except (OSError, ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            raise self._damaged(self._training(training))
+        return entry
+
+    def _training(self, training: str) -> Path:
+        return self.folder / "trainings" / training
+
+    def _mask(self, mask: str) -> Path:
+        return self.folder / "masks" / f"{mask}.safetensors"
+
+    def _claim(self, training: str) -> Path:
+        return self.folder / "claims" / f"{training}.json"
+
+    @staticmethod
+    def _damaged(path: Path) -> StudyError:
+        return StudyError(f"{path} is damaged: delete it and run again, it will be made anew")
+
+
+def _started(process: int) -> str | None:
+    """When a process of this host started, in a form that tells it from a later one of the same number; None if dead.
+
+    Outside Linux only whether it lives is known.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return "alive"
+    fields = status.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else fields[19]

@@ -1,0 +1,97 @@
+"""What a person sees in the terminal: the plan, the progress, the result."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from study.plan import Standing
+from study.record import Record
+
+PLAIN_INTERVAL_SECONDS = 15.0
+
+
+class Display:
+    """Progress bars in a terminal, a line now and then in a log."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def plan(self, name: str, standing: Standing) -> None:
+        """One line on the cells, one on the trainings, one on the time."""
+        done, pending = standing.cells_recorded, standing.cells - standing.cells_recorded
+        self.console.print(f"[bold]{name}[/bold]: {standing.cells} cells, {done} done, {pending} to do")
+        saved = f"{standing.naive} if each cell ran alone, {standing.trainings} shared"
+        self.console.print(f"trainings: {saved}; {standing.running} running, {standing.missing} missing")
+        if standing.missing and standing.seconds_left is not None:
+            where = f", from speeds of {standing.measured_on}" if standing.measured_on else ""
+            self.console.print(f"time left: about {duration(standing.seconds_left)}{where}")
+        elif standing.missing:
+            self.console.print("time left: unknown until the first such training has run")
+
+    def note(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def recorded(self, record: Record) -> None:
+        """Say what is unusual about a finished cell."""
+        results = record.results
+        if results.status == "collapsed":
+            empty = ", ".join(name for name, kept in results.kept.items() if kept == 0)
+            self.note(f"collapsed: {_title(record)} leaves no weight in {empty}")
+        elif results.status == "diverged":
+            self.note(f"diverged: {_title(record)} at iteration {results.diverged_at}")
+
+    def end(self, records: Collection[Record], failures: Mapping[str, str], todo: int, folder: Path) -> None:
+        """What became of a sweep."""
+        for cell, reason in failures.items():
+            self.note(f"failed: {cell}: {reason}")
+        if len(records) == 1 and not failures:
+            record = next(iter(records))
+            results = record.results
+            kept, total = sum(results.kept.values()), sum(results.prunable.values())
+            self.note(f"{_title(record)}: {kept:,} of {total:,} weights kept")
+            self.note(
+                f"test accuracy {results.test_accuracy:.2%} at the end, {results.early_stop_test_accuracy:.2%} "
+                f"at the lowest validation loss (iteration {results.early_stop_iteration})"
+            )
+        if todo == 0:
+            self.note(f"nothing to do: all {len(records)} cells are recorded in {folder}")
+        else:
+            self.note(f"{len(records)} cells are recorded in {folder}")
+
+    @contextmanager
+    def progress(self, iterations: int) -> Iterator[Callable[[int, str], None]]:
+        """Show how far `iterations` of training are done. The block is given a function to tell it, with a caption."""
+        if self.console.is_terminal:
+            columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left"))
+            with Progress(*columns, console=self.console, speed_estimate_period=120) as bars:
+                task = bars.add_task("starting", total=iterations)
+                yield lambda done, caption: bars.update(task, completed=done, description=caption)
+            return
+        begun = shown = time.monotonic()
+
+        def line(done: int, caption: str) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= PLAIN_INTERVAL_SECONDS and done:
+                shown = now
+                self.note(f"{caption}, {duration((now - begun) / done * (iterations - done))} left")
+
+        yield line
+
+
+def _title(record: Record) -> str:
+    settings = record.settings
+    return f"{settings['method']['name']} at sparsity {settings['sparsity']:g}, seed {settings['seed']}"
+
+
+def duration(seconds: float) -> str:
+    """A time span in the two largest units that matter."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,128 @@
+"""The worker's side: a process that makes the values of nodes and runs trainings, on one thread."""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from dataclasses import asdict
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from study import data, models, provenance
+from study.cell import Dataset, Model, Recipe
+from study.data import Examples
+from study.errors import StudyError
+from study.lineage import Node, initial, step_function
+from study.models import prunable
+from study.store import Store
+from study.training.loop import train
+
+
+def serve(connection: Connection, reported: Any, folder: Path, device: str) -> None:
+    """Run packs of trainings as they come, and answer each with None or the exception that ended it.
+
+    `reported` is a shared integer for the iterations done of the training in hand. A worker ends with its driver.
+    """
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    driver = multiprocessing.parent_process()
+    assert driver is not None, "workers are started by a driver"
+
+    def end_with_driver() -> None:
+        driver.join()
+        os._exit(1)
+
+    Thread(target=end_with_driver, daemon=True).start()
+    while True:
+        pack = connection.recv()
+        try:
+            run_pack(pack, Store(folder), torch.device(device), reported)
+            connection.send(None)
+        except (StudyError, OSError) as error:
+            connection.send(error)
+        except Exception:
+            connection.send(RuntimeError(traceback.format_exc()))
+
+
+def run_pack(pack: list[Node], store: Store, device: torch.device, reported: Any) -> None:
+    """Run trainings in turn, each stored as soon as it is finished; those that somebody else runs are left out."""
+    for node in pack:
+        with store.claim(node.id) as mine:
+            if mine and not store.has_training(node.id):
+                _run(node, store, device, reported)
+        reported.value = 0
+
+
+def _run(node: Node, store: Store, device: torch.device, reported: Any) -> None:
+    split = data.split(Dataset(**node.arguments["dataset"]), node.arguments["seed"])
+    values, begun = Values(store), time.perf_counter()
+    network = values.of(node.arguments["start"])
+    mask = values.of(node.arguments["mask"])
+    mask_wall_seconds = time.perf_counter() - begun
+    recipe = Recipe(**node.arguments["recipe"])
+
+    def report(iteration: int) -> None:
+        reported.value = iteration
+
+    outcome = train(network.to(device), mask, split, recipe, node.arguments["seed"], report)
+    result = {
+        "kept": {name: int(kept.sum()) for name, kept in mask.items()},
+        "prunable": {name: weight.numel() for name, weight in prunable(network).items()},
+        "diverged_at": outcome.diverged_at,
+        "curves": asdict(outcome.curves),
+        "cost": {
+            "iterations": outcome.curves.iteration[-1],
+            "wall_seconds": outcome.wall_seconds,
+            "cpu_seconds": outcome.cpu_seconds,
+            "mask_wall_seconds": mask_wall_seconds,
+        },
+        "circumstances": {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hardware": provenance.hardware(str(device)),
+            "versions": provenance.versions(),
+            "git": provenance.git(),
+        },
+    }
+    store.save_training(node.id, {k: v.contiguous().cpu() for k, v in network.state_dict().items()}, result)
+
+
+class Values:
+    """The values of nodes: networks, examples and masks. Masks are kept in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def of(self, argument: Any) -> Any:
+        """The value of a node; anything else is its own value."""
+        if not isinstance(argument, Node):
+            return argument
+        match argument.function:
+            case "initialise":
+                return self._initial_network(argument)
+            case "train":
+                network = self._initial_network(initial(argument))
+                network.load_state_dict(self.store.weights(argument.id))
+                return network
+            case "examples":
+                seed = argument.arguments["seed"]
+                return Examples(data.split(Dataset(**argument.arguments["dataset"]), seed), seed)
+            case path:
+                return self._mask(path, argument)
+
+    def _initial_network(self, node: Node) -> nn.Module:
+        shape = data.shape(node.arguments["dataset"])
+        return models.build(Model(**node.arguments["model"]), shape.inputs, shape.classes, node.arguments["seed"])
+
+    def _mask(self, path: str, node: Node) -> dict[str, Tensor]:
+        mask: dict[str, Tensor] | None = self.store.mask(node.id)
+        if mask is None:
+            mask = step_function(path)(**{name: self.of(value) for name, value in node.arguments.items()})
+            self.store.save_mask(node.id, mask)
+        return mask
