@@ -41,7 +41,7 @@ figures: setup ## rebuild tables and figures from the records, yours or else the
 	@$(BIN)/python -m study.analysis
 
 test: $(VENV)/test.stamp ## run the tests
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/test.stamp ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from study.lineage import digest
 
@@ -52,6 +52,12 @@ class Recipe(Settings):
     batch_size: PositiveCount
     iterations: PositiveCount
     evaluate_every: PositiveCount
+
+    @model_validator(mode="after")
+    def _momentum_is_for_sgd(self) -> "Recipe":
+        if self.momentum and self.optimizer == "adam":
+            raise ValueError("momentum is for sgd, adam has its own: leave it at 0 or set recipe.optimizer=sgd")
+        return self
 
 
 class Cell(Settings):

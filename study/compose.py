@@ -19,35 +19,33 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader, sweep: DictConfig) -> None:
         self._loader, self._sweep = loader, sweep
-        self._parser = OverridesParser.create(config_loader=loader)
-        self._parse = cache(self._parse_override)
+        self._parse = cache(OverridesParser.create(config_loader=loader).parse_override)
+        self._is_group = cache(loader.get_group_options)
         self._base = cache(self._compose)
 
     def compose(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The configuration of job `number`, Hydra's own part included. Raises StudyError for an unknown name."""
         parsed = [self._parse(override) for override in overrides]
-        job = copy.deepcopy(self._base(tuple(text for text, value in parsed if value is None)))
-        for _, value in parsed:
-            if value is not None:
-                try:
-                    OmegaConf.update(job, value.key_or_group, value.value())
-                except OmegaConfBaseException:
-                    raise StudyError(explain(f"Could not override '{value.key_or_group}'")) from None
+        values = [override for override in parsed if self._is_value(override)]
+        job = copy.deepcopy(self._base(tuple(str(o.input_line) for o in parsed if o not in values)))
+        for override in values:
+            try:
+                OmegaConf.update(job, override.key_or_group, override.value())
+            except OmegaConfBaseException:
+                raise StudyError(explain(f"Could not override '{override.key_or_group}'")) from None
         with open_dict(job):
-            job.hydra.overrides.task = list(overrides)
+            job.hydra.overrides.task = [str(o.input_line) for o in parsed if not self._is_hydras(o)]
             job.hydra.job.id, job.hydra.job.num = str(number), number
         return job
 
     def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
         return self._loader.load_sweep_config(self._sweep, list(overrides))
 
-    def _parse_override(self, override: str) -> tuple[str, Override | None]:
-        """The override, and its parsed form where it sets one value of the study's own.
+    @staticmethod
+    def _is_hydras(override: Override) -> bool:
+        return override.key_or_group.startswith(("hydra.", "hydra/"))
 
-        Hydra applies such a one last, on the composed whole, and so does `compose`.
-        """
-        parsed = self._parser.parse_override(override)
-        key = parsed.key_or_group
-        plain = parsed.type is OverrideType.CHANGE and parsed.package is None
-        is_value = plain and not key.startswith("hydra.") and not self._loader.get_group_options(key)
-        return override, parsed if is_value else None
+    def _is_value(self, override: Override) -> bool:
+        """Whether it sets one value of the study's own: Hydra applies such a one last, on the composed whole."""
+        plain = override.type is OverrideType.CHANGE and override.package is None
+        return plain and not self._is_hydras(override) and not self._is_group(override.key_or_group)

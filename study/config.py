@@ -107,7 +107,8 @@ def explain(message: str) -> str:
         return _unknown(match[1], _all_names())
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, choice = match.groups()
-        return _unknown(f"{group}={choice}", [f"{group}={path.stem}" for path in _choices(group)])
+        known = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+        return _unknown(choice, known, prefix=f"{group}=")
     return " ".join(message.split())
 
 
@@ -119,15 +120,10 @@ def _explain_invalid(error: ValidationError) -> str:
     return f"{name}={problem['input']}: {problem['msg']}"
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    if near:
-        return f"{name} is not known: did you mean {' or '.join(near)}?"
-    return f"{name} is not known: choose from {', '.join(known)}"
-
-
-def _choices(group: str) -> list[Path]:
-    return sorted((ROOT / "conf" / group).glob("*.yaml"))
+def _unknown(name: str, known: list[str], prefix: str = "") -> str:
+    near = get_close_matches(name, known, n=3, cutoff=0.6)
+    advice = f"did you mean {' or '.join(prefix + n for n in near)}?" if near else f"choose from {', '.join(known)}"
+    return f"{prefix}{name} is not known: {advice}"
 
 
 def _all_names() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from study import config
 from study.cell import Cell
@@ -30,16 +30,18 @@ def launch(
     """Run all cells of a multirun together, then give each job its output folder and its JobReturn."""
     setup_globals()
     composer = Composer(context.config_loader, sweep_config)
-    jobs = [composer.compose(overrides, number) for number, overrides in enumerate(job_overrides, start=first)]
-    cells, runs = zip(*(config.read(job) for job in jobs), strict=True)
+    jobs = list(enumerate(job_overrides, start=first))
+    cells, runs = zip(*(config.read(composer.compose(overrides, number)) for number, overrides in jobs), strict=True)
     sweep = open_sweep(cells, runs[0])
-    recorded_before = set(sweep.records)
+    recorded_before = {cell: record.results.test_accuracy for cell, record in sweep.records.items()}
     _run(sweep)
+    if sweep.run.dry_run:
+        return [JobReturn(overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
 
-    def job_return(job: DictConfig, cell: Cell) -> JobReturn:
-        if sweep.run.dry_run or (cell.id in recorded_before and Path(job.hydra.sweep.dir, cell.name).exists()):
-            accuracy = sweep.records[cell.id].results.test_accuracy if cell.id in recorded_before else None
-            return JobReturn(job.hydra.overrides.task, job, status=JobStatus.COMPLETED, _return_value=accuracy)
+    def job_return(number: int, overrides: Sequence[str], cell: Cell) -> JobReturn:
+        job = composer.compose(overrides, number)
+        if cell.id in recorded_before and Path(job.hydra.sweep.dir, cell.name).exists():
+            return JobReturn(overrides, job, status=JobStatus.COMPLETED, _return_value=recorded_before[cell.id])
         return run_job(
             task_function=lambda _: _accuracy(sweep, cell.id),
             config=job,
@@ -49,16 +51,7 @@ def launch(
             configure_logging=False,
         )
 
-    return [job_return(job, cell) for job, cell in zip(jobs, cells, strict=True)]
-
-
-def register_resolvers() -> None:
-    """Let conf/config.yaml name a cell's folder: ${cell_name:}."""
-
-    def cell_name(*, _root_: DictConfig) -> str:
-        return config.read(_root_)[0].name
-
-    OmegaConf.register_new_resolver("cell_name", cell_name, replace=True)
+    return [job_return(number, overrides, cell) for (number, overrides), cell in zip(jobs, cells, strict=True)]
 
 
 def _run(sweep: Sweep) -> None:

@@ -41,7 +41,10 @@ def serve(connection: Connection, reported: Any, folder: Path, device: str) -> N
 
     Thread(target=end_with_driver, daemon=True).start()
     while True:
-        pack = connection.recv()
+        try:
+            pack = connection.recv()
+        except EOFError:
+            return
         try:
             run_pack(pack, Store(folder), torch.device(device), reported)
             connection.send(None)

@@ -1,0 +1,35 @@
+"""What tests share: the command as users run it, and small trainings on the real data."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHORT = ["recipe.iterations=12", "recipe.evaluate_every=5", "recipe.drops=[8]", "recipe.batch_size=50"]
+"""A recipe that exercises the loop: an evaluation off the grid at the end, a drop, several batches."""
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a user without an account, away from any W&B settings of the developer's."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))} | {"COLUMNS": "100"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "study.train", *arguments]
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Command:
+    """Run `python -m study.train` in the repository and return what it printed."""
+
+    def run(*arguments: str | Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        words = command(*map(str, arguments))
+        return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout)
+
+    return run

@@ -1,0 +1,70 @@
+"""Every configuration file composes to valid cells, and composing many jobs fast equals Hydra's own composing."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from study import config
+from study.compose import Composer
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> None:
+    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
+    GlobalHydra.instance().clear()
+    initialize_config_dir(str(CONF), version_base="1.3")
+
+
+def composed(*overrides: str) -> DictConfig:
+    return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+@pytest.mark.parametrize("group", ["method", "model", "dataset", "recipe", "cluster"])
+def test_every_choice_is_valid(group: str) -> None:
+    for path in (CONF / group).glob("*.yaml"):
+        config.read(composed(f"{group}={path.stem}"))
+
+
+@pytest.mark.parametrize("experiment", [path.stem for path in (CONF / "experiment").glob("*.yaml")])
+def test_every_experiment_is_a_grid_of_valid_cells(experiment: str) -> None:
+    whole = composed(f"experiment={experiment}")
+    assert whole.name == experiment
+    assert whole.hydra.mode.name == "MULTIRUN"
+    for key, values in whole.hydra.sweeper.params.items():
+        for value in str(values).split(","):
+            config.read(composed(f"experiment={experiment}", f"{key}={value}"))
+
+
+def test_the_quickstart_is_what_the_readme_says() -> None:
+    params = composed("experiment=quickstart").hydra.sweeper.params
+    assert set(params.method.split(",")) == {"dense", "random", "magnitude", "snip", "grasp", "lottery_ticket"}
+    assert len(params.sparsity.split(",")) >= 4
+    assert params.seed == "0,1,2"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["method=grasp", "sparsity=0.95", "seed=3"],
+        ["experiment=quickstart", "recipe.iterations=7", "seed=0"],
+        ["method.scoring_examples=10", "recipe.drops=[5,6]", "name=other"],
+        ["seed=1", "recipe=quickstart", "+hydra.job.env_set.X=y", "output=/tmp/a b"],
+    ],
+)
+def test_composing_by_parts_equals_hydras_composing(overrides: list[str]) -> None:
+    sweep = composed()
+    HydraConfig.instance().set_config(sweep)
+    loader = GlobalHydra.instance().config_loader()
+    ours = Composer(loader, sweep).compose(overrides, 3)
+    theirs = loader.load_sweep_config(sweep, overrides)
+    for key in theirs:
+        if key != "hydra":
+            assert ours[key] == theirs[key], key
+    assert list(ours.hydra.overrides.task) == list(theirs.hydra.overrides.task)
+    assert (ours.hydra.job.id, ours.hydra.job.num) == ("3", 3)

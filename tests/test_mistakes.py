@@ -1,0 +1,128 @@
+"""Mistakes and faults: one line that names the fix, exit status 2, no traceback."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.record import read_folder
+from tests.conftest import ROOT, SHORT, Command, command, environment
+
+MISTAKES = {
+    "sparsty=0.9": "sparsty is not known: did you mean sparsity?",
+    "+sparsty=0.9": "sparsty is not known: did you mean sparsity?",
+    "-m sparsty=0.8,0.9": "sparsty is not known: did you mean sparsity?",
+    "recipe.lerning_rate=1": "did you mean recipe.learning_rate",
+    "+method.temprature=3": "did you mean method.temperature",
+    "xyz=1": "xyz is not known: choose from experiment, name, output,",
+    "sparsity=1.0": "sparsity=1.0: Input should be less than 1",
+    "sparsity=-1": "sparsity=-1: Input should be greater than or equal to 0",
+    "-m sparsity=0.9,1.5": "sparsity=1.5: Input should be less than 1",
+    "method=sniip": "method=sniip is not known: did you mean method=snip?",
+    "experiment=quikstart": "did you mean experiment=quickstart?",
+    "method.name=sniip": "method={'name': 'sniip', 'scoring_examples': 100}: Value error, there is no study/methods",
+    "seed=a": "seed=a: Input should be a valid integer",
+    "seed=-1": "seed=-1: Input should be greater than or equal to 0",
+    "seed=1.5": "seed=1.5: Input should be a valid integer",
+    "sparsity=[0.9": "no viable alternative at input '[0.9'",
+    "method.scoring_examples=0": "method.scoring_examples=0: Input should be greater than or equal to 1",
+    "method.scoring_examples=55001": "scoring wants 55001 examples, training has 55000: ask for fewer",
+    "recipe.momentum=0.9": "momentum is for sgd, adam has its own: leave it at 0 or set recipe.optimizer=sgd",
+    "method=lottery_ticket method.rate=1e-12 method.output_rate=1e-12": "raise rate or output_rate",
+    "name=a/b": "name=a/b: String should match pattern",
+}
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], message: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line(mistake: str, tmp_path: Path, run_command: Command) -> None:
+    assert_one_line(run_command(*mistake.split(), f"output={tmp_path}"), MISTAKES[mistake])
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]], ids=["one cell", "multirun"])
+def test_an_output_folder_that_cannot_be_made(mode: list[str], run_command: Command) -> None:
+    assert_one_line(run_command(*mode, "output=/dev/null/x"), "choose another folder by output=")
+
+
+def test_seed_zero_is_a_seed_and_sparsity_zero_keeps_all(tmp_path: Path, run_command: Command) -> None:
+    done = run_command("method=snip", "sparsity=0", "seed=0", "wandb.mode=disabled", *SHORT, f"output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "266,200 of 266,200 weights kept" in done.stdout
+
+
+def test_a_sparsity_that_empties_a_layer_is_said_and_recorded(tmp_path: Path, run_command: Command) -> None:
+    ticket = ["method=lottery_ticket", "method.rate=0.9999", "method.output_rate=0.9999", "sparsity=0.9999"]
+    done = run_command(*ticket, "wandb.mode=disabled", *SHORT, f"output={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "collapsed: lottery_ticket at sparsity 0.9999, seed 0 leaves no weight in output.weight" in done.stdout
+    (record,) = read_folder(tmp_path / "records" / "adhoc")
+    assert record.results.status == "collapsed"
+    assert sum(record.results.kept.values()) == 27
+    assert record.results.kept["output.weight"] == 0
+
+
+def test_a_truncated_data_file(tmp_path: Path) -> None:
+    for part in ("study", "conf", "hydra_plugins"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    images = tmp_path / "study" / "data" / "files" / "mnist" / "train-images-idx3-ubyte.gz"
+    images.write_bytes(images.read_bytes()[:100_000])
+    words = command("method=dense", f"output={tmp_path}/out")
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert_one_line(done, f"{images} is truncated or corrupt: restore it with `git checkout -- {images}`")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB: room for a few trainings and their records."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_loses_nothing_finished(small_disk: Path, run_command: Command) -> None:
+    grid = ["-m", "method=random,snip", "sparsity=0.9", "seed=0,1,2", *SHORT, "wandb.mode=disabled"]
+    full = run_command(*grid, f"output={small_disk}")
+    assert_one_line(full, "No space left on device")
+    kept = {path: path.stat().st_mtime_ns for path in small_disk.glob("records/*/*.json")}
+    assert 0 < len(kept) < 6
+    assert not list(small_disk.rglob(".tmp-*"))
+    subprocess.run(["mount", "-o", "remount,size=40m", str(small_disk)], check=True)
+    again = run_command(*grid, f"output={small_disk}")
+    assert again.returncode == 0, again.stderr
+    assert len(read_folder(small_disk / "records" / "adhoc")) == 6
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_help_and_the_composed_configuration_are_hydras(run_command: Command) -> None:
+    assert "method: dense, grasp, lottery_ticket" in run_command("--help").stdout
+    composed = run_command("--cfg", "job", "method=grasp").stdout
+    assert "temperature: 200.0" in composed
+
+
+def test_tab_completion(tmp_path: Path) -> None:
+    def complete(line: str) -> list[str]:
+        script = f"""
+            source scripts/completion.bash
+            COMP_LINE={line!r}; read -ra COMP_WORDS <<< "$COMP_LINE"; COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            _study_train; printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        words = ["bash", "-c", script]
+        return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True).stdout.split()
+
+    assert complete(f"{sys.executable} -m study.train method=s") == ["method=snip"]
+    assert "recipe.iterations=" in complete(f"{sys.executable} -m study.train recipe.i")
+    assert complete(f"{sys.executable} -m pip inst") == []

@@ -1,0 +1,170 @@
+"""What sweeps need: counts of trainings worked by hand, sharing, and the order of running."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from study import config
+from study.cell import Cell
+from study.errors import StudyError
+from study.lineage import Node
+from study.plan import Plan, plan_cell, standing
+from study.pool import Finished, WorkerDied
+from study.queue import LIVES, Queue
+from study.store import Store
+
+NOWHERE = Path("/nonexistent")
+
+
+def cell(method: str, sparsity: float = 0.9, seed: int = 0, **settings: Any) -> Cell:
+    content = {
+        "name": "test",
+        "output": "unused",
+        "dry_run": False,
+        "cluster": {},
+        "wandb": {"project": "test"},
+        "method": {"name": method, **settings},
+        "sparsity": sparsity,
+        "seed": seed,
+        "model": {"name": "lenet_300_100", "family": "lenet"},
+        "dataset": {"name": "mnist"},
+        "recipe": {"optimizer": "adam", "learning_rate": 1e-3, "batch_size": 60, "iterations": 10, "evaluate_every": 5},
+    }
+    return config.read(OmegaConf.create(content))[0]
+
+
+def plan(*cells: Cell) -> Plan:
+    return Plan([plan_cell(c) for c in cells])
+
+
+def ladder_of(*sparsities: float) -> list[Cell]:
+    return [cell("lottery_ticket", s) for s in sparsities]
+
+
+def finish(store: Store, training: str) -> None:
+    cost = {"iterations": 10, "wall_seconds": 2.0, "cpu_seconds": 2.0, "mask_wall_seconds": 0.0}
+    store.save_training(training, {"w": torch.zeros(1)}, {"cost": cost})
+
+
+def test_equal_cells_are_one() -> None:
+    assert cell("dense", 0.5).id == cell("dense", 0.9).id
+    assert cell("dense").sparsity == 0
+    assert cell("snip").id == cell("snip", scoring_examples=100).id
+    assert len({cell("snip").id, cell("snip", 0.8).id, cell("snip", seed=1).id, cell("grasp").id}) == 4
+    assert cell("snip").id != cell("snip", scoring_examples=10).id
+
+
+def test_a_ticket_at_half_takes_four_rounds_of_a_fifth() -> None:
+    # 0.8^3 = 0.512 > 0.5 > 0.8^4: dense, three whole rounds, and the ticket at exactly one half.
+    assert len(plan(*ladder_of(0.5)).trainings) == 5
+
+
+def test_a_ladder_runs_each_level_once_and_dense_is_its_level_zero() -> None:
+    alone = [len(plan(c).trainings) for c in ladder_of(0.5, 0.8, 0.9)]
+    # 0.8^7 = 0.21 > 0.2 (0.2 with the output layer's 10 %), 0.8^10 = 0.107: 8 and 11 rounds after dense.
+    assert alone == [5, 9, 12]
+    together = plan(*ladder_of(0.5, 0.8, 0.9), cell("dense", 0.9))
+    # The deepest ladder has 11 whole levels with dense; each of the three targets branches off once.
+    assert len(together.trainings) == 11 + 3
+    assert set(plan(cell("dense")).trainings) < set(together.trainings)
+
+
+def test_dense_ticket_and_magnitude_share_the_dense_training() -> None:
+    shared = plan(cell("dense"), cell("magnitude", 0.8), cell("magnitude", 0.9), cell("snip"), cell("random"))
+    assert len(shared.trainings) == 1 + 2 + 2
+    other_seed = plan(cell("dense"), cell("dense", seed=1))
+    assert len(other_seed.trainings) == 2
+
+
+def test_only_what_is_new_is_missing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for training in plan(*ladder_of(0.5, 0.9)).trainings:
+        finish(store, training)
+    wider = plan(*ladder_of(0.5, 0.7, 0.9))
+    assert list(wider.missing(store, set())) == [plan(*ladder_of(0.7)).cells[0].training.id]
+    assert wider.missing(store, {c.cell.id for c in wider.cells}) == {}
+
+
+def test_standing_counts_and_estimates_from_what_was_measured(tmp_path: Path) -> None:
+    store, whole = Store(tmp_path), plan(cell("dense"), *ladder_of(0.5), cell("snip"))
+    before = standing(whole, store, set(), 2, NOWHERE)
+    assert (before.cells, before.naive, before.trainings, before.missing) == (3, 1 + 5 + 1, 6, 6)
+    assert before.seconds_left is None
+    finish(store, plan(cell("dense")).cells[0].training.id)  # 2 s for 10 iterations
+    after = standing(whole, store, {cell("dense").id}, 2, NOWHERE)
+    assert (after.cells_recorded, after.missing) == (1, 5)
+    assert after.seconds_left == pytest.approx(8.0)  # four levels wait for each other, SNIP runs beside them
+    assert standing(whole, store, set(), 1, NOWHERE).seconds_left == pytest.approx(10.0)
+    with store.claim(plan(cell("snip")).cells[0].training.id):
+        assert standing(whole, store, set(), 1, NOWHERE).running == 1
+
+
+def test_a_setting_that_the_method_cannot_meet_is_an_error_with_the_cells_name() -> None:
+    with pytest.raises(StudyError, match=r"lottery_ticket-0\.9-seed0.*removes nothing"):
+        plan(cell("lottery_ticket", rate=1e-12, output_rate=1e-12))
+
+
+def drain(queue: Queue) -> list[list[Node]]:
+    packs = []
+    while pack := queue.next_pack():
+        packs.append(pack)
+    return packs
+
+
+def test_the_queue_starts_with_the_longest_chain_and_respects_needs(tmp_path: Path) -> None:
+    store, whole = Store(tmp_path), plan(cell("snip"), cell("dense"), *ladder_of(0.5))
+    queue = Queue(whole.missing(store, set()), store, pack=1)
+    first, second = drain(queue)
+    assert [first[0].id, second[0].id] == [whole.cells[1].training.id, whole.cells[0].training.id]
+    finish(store, first[0].id)
+    assert queue.settle(Finished(first, None)) == [first[0].id]
+    assert len(drain(queue)) == 1
+
+
+def test_packs_hold_trainings_that_can_run_together(tmp_path: Path) -> None:
+    cells = [cell("random", s) for s in (0.5, 0.6, 0.7)]
+    other = cell("random", 0.5).model_copy(update={"recipe": cell("snip").recipe.model_copy(update={"batch_size": 10})})
+    whole = plan(*cells, Cell(**other.model_dump()))
+    packs = drain(Queue(whole.missing(Store(tmp_path), set()), Store(tmp_path), pack=2))
+    assert sorted(len(pack) for pack in packs) == [1, 1, 2]
+    assert all(len({node.arguments["recipe"]["batch_size"] for node in pack}) == 1 for pack in packs)
+
+
+def test_a_worker_that_dies_is_given_other_chances_then_the_cell_fails(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    queue = Queue(plan(cell("snip")).missing(store, set()), store, pack=1)
+    for _ in range(LIVES):
+        (pack,) = drain(queue)
+        assert queue.settle(Finished(pack, WorkerDied("exit code -9"))) == []
+    assert not queue.has_work
+    assert "exit code -9" in next(iter(queue.failures.values()))
+
+
+def test_an_error_fails_what_rests_on_it_and_no_more(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    queue = Queue(plan(cell("magnitude"), cell("snip")).missing(store, set()), store, pack=1)
+    dense, snip = drain(queue)
+    queue.settle(Finished(dense, RuntimeError("boom")))
+    finish(store, snip[0].id)
+    assert queue.settle(Finished(snip, None)) == [snip[0].id]
+    assert not queue.has_work
+    assert list(queue.failures) == [dense[0].id]
+
+
+def test_what_somebody_else_runs_is_waited_for_and_taken_over_if_given_up(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    training = plan(cell("snip")).cells[0].training.id
+    queue = Queue(plan(cell("snip")).missing(store, set()), store, pack=1)
+    with store.claim(training):
+        assert drain(queue) == []
+        assert queue.has_work
+        assert queue.finished_elsewhere() == []
+    assert queue.finished_elsewhere() == []  # given up: back in the queue
+    assert [pack[0].id for pack in drain(queue)] == [training]
+    queue.settle(Finished([plan(cell("snip")).cells[0].training], None))  # somebody else was faster after all
+    finish(store, training)
+    assert queue.finished_elsewhere() == [training]
+    assert not queue.has_work
