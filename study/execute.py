@@ -8,6 +8,7 @@ import torch
 
 from study.cell import Cell
 from study.config import Run, workers
+from study.files import remove_leftovers
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, plan_cell
 from study.pool import Pool
@@ -18,6 +19,7 @@ from study.terminal import Display
 from study.tracking import Tracker
 
 POLL_SECONDS = 0.25
+LEFTOVER_SECONDS = 3600.0
 
 
 @dataclass
@@ -50,6 +52,8 @@ def execute(sweep: Sweep, display: Display) -> None:
     A cell that fails leaves its reason in `sweep.failures`, the others finish. Raises StudyError for what stops them
     all: a damaged data set, a full disk.
     """
+    for folder in (sweep.run.store, sweep.run.records.parent):
+        remove_leftovers(folder, LEFTOVER_SECONDS)
     tracker = Tracker(sweep.run)
     for record in sweep.records.values():
         tracker.mirror(record)

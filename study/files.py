@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,14 @@ def new_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float) -> None:
+    """Remove temporary files and folders that killed processes left, once nobody can be writing them any more."""
+    for leftover in folder.glob(f"*/{TEMPORARY}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > older_than_seconds:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def json_bytes(content: Any) -> bytes:

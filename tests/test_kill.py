@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from study.files import TEMPORARY
@@ -68,7 +69,8 @@ def test_kills_at_random_moments_lose_and_repeat_nothing(tmp_path: Path, run_com
             driver = start(arguments)
             victims.pop()
         elif workers:
-            os.kill(chance.choice(workers), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(workers), signal.SIGKILL)
             victims.pop()
         now = finished(disturbed)
         assert {path: now[path] for path in done} == done, "something finished was run again"

@@ -12,7 +12,7 @@ import torch
 
 from study import store as store_module
 from study.errors import StudyError
-from study.files import TEMPORARY, new_folder, write_atomically
+from study.files import TEMPORARY, new_folder, remove_leftovers, write_atomically
 from study.store import Store
 
 WEIGHTS = {"fc.weight": torch.arange(6.0).view(2, 3)}
@@ -74,6 +74,16 @@ def test_nothing_half_written_is_left_by_an_error(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_atomically(tmp_path / "file", "text, not bytes")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
+    old, new = tmp_path / "trainings" / f"{TEMPORARY}old", tmp_path / "masks" / f"{TEMPORARY}new"
+    for leftover in (old, new):
+        leftover.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    remove_leftovers(tmp_path, older_than_seconds=60)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_claim_holds_while_its_owner_lives(store: Store) -> None:
