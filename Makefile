@@ -9,7 +9,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan figures test lint format lock clean
+.PHONY: help setup sweep plan figures publish test lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ plan: setup ## what an experiment needs, what is done, how long the rest takes; 
 
 figures: setup ## rebuild tables and figures from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
+
+publish: ## copy an experiment's records to results/records, to be committed
+	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile

@@ -1,7 +1,7 @@
 """Run a sweep: share, pack and run its trainings, and write a record for every cell."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -54,29 +54,13 @@ def execute(sweep: Sweep, display: Display) -> None:
     """
     for folder in (sweep.run.store, sweep.run.records.parent):
         remove_leftovers(folder, LEFTOVER_SECONDS)
-    tracker = Tracker(sweep.run)
-    for record in sweep.records.values():
-        tracker.mirror(record)
-    by_training = defaultdict(list)
-    for planned in sweep.plan.cells:
-        if planned.cell.id not in sweep.records:
-            by_training[planned.training.id].append(planned)
-
-    def record_cells(training: str) -> None:
-        for planned in by_training.pop(training, []):
-            record = _record(planned, sweep)
-            write(sweep.run.records / f"{planned.cell.name}.json", record)
-            sweep.records[planned.cell.id] = record
-            display.recorded(record)
-            tracker.mirror(record)
-
     missing = sweep.missing
-    for planned in [p for cells in by_training.values() for p in cells[:1]]:
-        if not any(node.id in missing for node in planned.trainings):
-            record_cells(planned.training.id)
-    if not missing:
-        return
+    recorder = Recorder(sweep, display, missing)
+    if missing:
+        _run(missing, sweep, display, recorder)
 
+
+def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder") -> None:
     queue = Queue(missing, sweep.store, sweep.run.cluster.pack)
     size = min(workers(sweep.run.cluster), len(missing))
     device = sweep.run.cluster.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,21 +69,51 @@ def execute(sweep: Sweep, display: Display) -> None:
         while queue.has_work or pool.busy:
             while pool.has_room and (pack := queue.next_pack()):
                 pool.submit(pack)
-            for finished in pool.wait(POLL_SECONDS):
-                for training in queue.settle(finished):
-                    record_cells(training)
+            for returned in pool.wait(POLL_SECONDS):
+                for training in queue.settle(returned):
+                    recorder.finished(training)
             for training in queue.finished_elsewhere():
-                record_cells(training)
-            caption = (
-                f"{len(sweep.records)}/{len(sweep.plan.cells)} cells, {len(queue.finished)}/{len(missing)} trainings"
-            )
+                recorder.finished(training)
+            cells = f"{len(sweep.records)}/{len(sweep.plan.cells)} cells"
+            caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings"
             show(sum(length[training] for training in queue.finished) + pool.iterations, caption)
-    for unfinished in by_training.values():
-        for planned in unfinished:
-            reasons = [queue.failures[node.id] for node in planned.trainings if node.id in queue.failures]
-            sweep.failures[planned.cell.id] = reasons[0]
+    recorder.give_up(queue.failures)
 
 
-def _record(planned: PlannedCell, sweep: Sweep) -> Record:
-    results = {node.id: sweep.store.result(node.id) for node in planned.trainings}
-    return summarise(sweep.run.name, planned.cell.id, planned.cell.model_dump(mode="json"), results)
+class Recorder:
+    """Writes a sweep's records as soon as all trainings that a cell rests on are there, and mirrors them."""
+
+    def __init__(self, sweep: Sweep, display: Display, missing: Collection[str]) -> None:
+        self._sweep, self._display, self._tracker = sweep, display, Tracker(sweep.run)
+        self._by_training: dict[str, list[tuple[PlannedCell, set[str]]]] = defaultdict(list)
+        for planned in sweep.plan.cells:
+            if planned.cell.id in sweep.records:
+                self._tracker.mirror(sweep.records[planned.cell.id])
+                continue
+            lacking = {node.id for node in planned.trainings if node.id in missing}
+            for training in lacking:
+                self._by_training[training].append((planned, lacking))
+            if not lacking:
+                self._record(planned)
+
+    def finished(self, training: str) -> None:
+        """Record the cells for which this training was the last."""
+        for planned, lacking in self._by_training.pop(training, []):
+            lacking.discard(training)
+            if not lacking:
+                self._record(planned)
+
+    def give_up(self, failures: dict[str, str]) -> None:
+        """Note for the cells that wait for a failed training which reason it gave."""
+        for training, reason in failures.items():
+            for planned, _ in self._by_training[training]:
+                self._sweep.failures[planned.cell.id] = reason
+
+    def _record(self, planned: PlannedCell) -> None:
+        cell, run = planned.cell, self._sweep.run
+        results = {node.id: self._sweep.store.result(node.id) for node in planned.trainings}
+        record = summarise(run.name, cell.id, cell.model_dump(mode="json"), results)
+        write(run.records / f"{cell.name}.json", record)
+        self._sweep.records[cell.id] = record
+        self._display.recorded(record)
+        self._tracker.mirror(record)

@@ -1,5 +1,6 @@
 """From Hydra to the executor: one cell, or a whole multirun."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -61,8 +62,10 @@ def _run(sweep: Sweep) -> None:
     if sweep.run.dry_run:
         return
     todo = len(sweep.plan.cells) - len(sweep.records)
+    begun = time.monotonic()
     execute(sweep, display)
-    display.end(sweep.records.values(), sweep.failures, todo, sweep.run.records)
+    seconds = time.monotonic() - begun
+    display.end(sweep.records.values(), sweep.failures, todo, seconds, sweep.run.records)
 
 
 def _accuracy(sweep: Sweep, cell: str) -> float:

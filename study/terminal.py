@@ -44,7 +44,9 @@ class Display:
         elif results.status == "diverged":
             self.note(f"diverged: {_title(record)} at iteration {results.diverged_at}")
 
-    def end(self, records: Collection[Record], failures: Mapping[str, str], todo: int, folder: Path) -> None:
+    def end(
+        self, records: Collection[Record], failures: Mapping[str, str], todo: int, seconds: float, folder: Path
+    ) -> None:
         """What became of a sweep."""
         for cell, reason in failures.items():
             self.note(f"failed: {cell}: {reason}")
@@ -60,7 +62,7 @@ class Display:
         if todo == 0:
             self.note(f"nothing to do: all {len(records)} cells are recorded in {folder}")
         else:
-            self.note(f"{len(records)} cells are recorded in {folder}")
+            self.note(f"{len(records)} cells are recorded in {folder}, after {duration(seconds)}")
 
     @contextmanager
     def progress(self, iterations: int) -> Iterator[Callable[[int, str], None]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from study.record import Record, read_folder, reproducible
+from study.record import Record, read, read_folder, reproducible
 from study.store import Store
 from tests.conftest import ROOT, SHORT, Command, environment
 
@@ -163,6 +163,20 @@ def test_a_lost_record_is_rebuilt_from_the_store(copied: Path, run_command: Comm
     assert run_command(*GRID, f"output={copied}").returncode == 0
     assert path.read_bytes() == whole
     assert trainings(copied) == before
+
+
+def test_a_lost_training_is_run_again_alone(copied: Path, run_command: Command) -> None:
+    """Dense lies under the ladder: tickets are not run again for it, but their records wait for its cost."""
+    whole, before = records(copied), trainings(copied)
+    (ticket,) = (copied / "records" / "trial").glob("lottery_ticket-0.95-seed0-*.json")
+    dense = read(ticket).trainings[0]
+    ticket.unlink()
+    shutil.rmtree(copied / "store" / "trainings" / dense)
+    assert run_command(*GRID, f"output={copied}").returncode == 0
+    assert same(records(copied), whole)
+    after = trainings(copied)
+    assert after.pop(dense) > before.pop(dense)
+    assert after == before
 
 
 def test_a_damaged_record_is_named(copied: Path, run_command: Command) -> None:

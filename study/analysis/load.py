@@ -28,13 +28,20 @@ def find(experiment: str, folders: list[Path]) -> Path:
 
 
 def experiments(folders: list[Path]) -> list[str]:
-    """The experiments that have a folder of records."""
-    return sorted({child.name for folder in folders if folder.is_dir() for child in folder.iterdir() if child.is_dir()})
+    """The experiments that have records; single cells (adhoc) are none."""
+    return sorted({path.parent.name for folder in folders for path in folder.glob("*/*.json")} - {"adhoc"})
 
 
 def load(folder: Path) -> pd.DataFrame:
-    """One row a record: settings, and accuracies in percent. Raises StudyError for a file that is not a record."""
-    return pd.DataFrame([_row(record) for record in read_folder(folder)])
+    """One row a record: settings, and accuracies in percent.
+
+    Raises StudyError for a file that is not a record, and where records differ in more than method, sparsity and seed.
+    """
+    records = read_folder(folder)
+    for group in ("model", "dataset", "recipe"):
+        if any(record.settings[group] != records[0].settings[group] for record in records):
+            raise StudyError(f"the records in {folder} differ in {group}: give each grid a name of its own by name=")
+    return pd.DataFrame([_row(record) for record in records])
 
 
 def _row(record: Record) -> dict[str, object]:
