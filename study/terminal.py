@@ -23,7 +23,7 @@ class Display:
     def plan(self, name: str, standing: Standing) -> None:
         """One line on the cells, one on the trainings, one on the time."""
         done, pending = standing.cells_recorded, standing.cells - standing.cells_recorded
-        self.console.print(f"[bold]{name}[/bold]: {standing.cells} cells, {done} done, {pending} to do")
+        self.console.print(f"[bold]{name}[/bold]: {_cells(standing.cells)}, {done} done, {pending} to do")
         saved = f"{standing.naive} if each cell ran alone, {standing.trainings} shared"
         self.console.print(f"trainings: {saved}; {standing.running} running, {standing.missing} missing")
         if standing.missing and standing.seconds_left is not None:
@@ -60,9 +60,9 @@ class Display:
                 f"at the lowest validation loss (iteration {results.early_stop_iteration})"
             )
         if todo == 0:
-            self.note(f"nothing to do: all {len(records)} cells are recorded in {folder}")
+            self.note(f"nothing to do: {_cells(len(records))} recorded in {folder}")
         else:
-            self.note(f"{len(records)} cells are recorded in {folder}, after {duration(seconds)}")
+            self.note(f"{_cells(len(records))} recorded in {folder}, after {duration(seconds)}")
 
     @contextmanager
     def progress(self, iterations: int) -> Iterator[Callable[[int, str], None]]:
@@ -88,6 +88,10 @@ class Display:
 def _title(record: Record) -> str:
     settings = record.settings
     return f"{settings['method']['name']} at sparsity {settings['sparsity']:g}, seed {settings['seed']}"
+
+
+def _cells(number: int) -> str:
+    return "1 cell" if number == 1 else f"{number} cells"
 
 
 def duration(seconds: float) -> str:

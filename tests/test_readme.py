@@ -1,0 +1,52 @@
+"""What the README shows is what the repository does."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from study.analysis import tables
+from study.analysis.load import load
+from study.record import read_folder
+from tests.conftest import ROOT, SHORT, command, environment
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_its_table_is_that_of_the_published_records() -> None:
+    (shown,) = blocks("text")
+    wide = tables.by_method(tables.aggregate(load(ROOT / "results" / "records" / "quickstart")))
+    for method, row in wide.iterrows():
+        cells = " +".join(re.escape(text) for text in row if text)
+        assert re.search(rf"^ *{method} +{cells} *$", shown, re.MULTILINE), method
+
+
+def test_dense_passes_what_the_quickstart_promises() -> None:
+    for record in read_folder(ROOT / "results" / "records" / "quickstart"):
+        if record.settings["method"]["name"] == "dense":
+            assert record.results.test_accuracy > 0.975
+
+
+def test_published_tables_and_figures_are_those_of_the_published_records(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "study.analysis", "--records", "results/records", "--results", str(tmp_path)]
+    subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, check=True)
+    for table in (tmp_path / "tables").iterdir():
+        assert table.read_text() == (ROOT / "results" / "tables" / table.name).read_text()
+
+
+def test_its_example_method_works_as_it_stands(tmp_path: Path) -> None:
+    for part in ("study", "conf", "hydra_plugins"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    (code,), (yaml,) = blocks("python"), blocks("yaml")
+    name = yaml.strip().removeprefix("name: ")
+    (tmp_path / "study" / "methods" / f"{name}.py").write_text(code)
+    (tmp_path / "conf" / "method" / f"{name}.yaml").write_text(yaml)
+    words = command(f"method={name}", "sparsity=0.9", f"output={tmp_path}/out", "wandb.mode=disabled", *SHORT)
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "26,620 of 266,200 weights kept" in done.stdout
