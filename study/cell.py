@@ -3,7 +3,7 @@
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 from study.lineage import digest
 
@@ -60,14 +60,16 @@ class Recipe(Settings):
         return self
 
 
+class Method(Settings):
+    """A pruning method: `name` in study/methods. A subclass by method adds its settings."""
+
+    name: str
+
+
 class Cell(Settings):
-    """Method x sparsity x seed x model x data set x recipe.
+    """Method x sparsity x seed x model x data set x recipe. Where a method does not prune, the sparsity is 0."""
 
-    `method` holds the name and the settings that differ from the method's defaults; study.config sees to that, and
-    to a sparsity of 0 where the method has none, so that equal cells are one.
-    """
-
-    method: dict[str, Any]
+    method: SerializeAsAny[Method]
     sparsity: Fraction
     seed: Count
     model: Model
@@ -76,12 +78,11 @@ class Cell(Settings):
 
     @cached_property
     def id(self) -> str:
-        parts = (self.model, self.dataset, self.recipe)
-        names = ("model", "dataset", "recipe")
-        identity = {name: part.identity() for name, part in zip(names, parts, strict=True)}
-        return digest({**identity, "method": self.method, "sparsity": self.sparsity, "seed": self.seed})
+        parts = {"method": self.method, "model": self.model, "dataset": self.dataset, "recipe": self.recipe}
+        identity = {name: part.identity() for name, part in parts.items()}
+        return digest({**identity, "sparsity": self.sparsity, "seed": self.seed})
 
     @property
-    def name(self) -> str:
-        """For people and for file names: readable and unique."""
-        return f"{self.method['name']}-{self.sparsity:g}-seed{self.seed}-{self.id}"
+    def slug(self) -> str:
+        """A name for files and folders: readable and unique."""
+        return f"{self.method.name}-{self.sparsity:g}-seed{self.seed}-{self.id}"

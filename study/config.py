@@ -6,18 +6,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field, ValidationError, field_validator
 
 from study import methods
-from study.cell import Cell, Count, Dataset, Fraction, Model, PositiveCount, Recipe, Settings
+from study.cell import Cell, Method, PositiveCount, Settings
 from study.errors import StudyError
 
 ROOT = Path(__file__).parent.parent
 
 
 class Cluster(Settings):
-    """Where trainings run: `workers` processes of one thread (None: one a core, or one a GPU), each given `pack`
+    """Where trainings run: `workers` processes of one thread (None: one a core, or one for a GPU), each given `pack`
     trainings at a time. `device` is torch's name; None takes the GPU if there is one."""
 
     workers: PositiveCount | None = None
@@ -56,25 +57,16 @@ class Run(Settings):
         return ROOT / "results" / "records" / self.name
 
 
-class Configuration(Run):
+class Configuration(Run, Cell):
     """All settings, as Hydra composes them."""
 
-    method: dict[str, Any]
-    sparsity: Fraction
-    seed: Count
-    model: Model
-    dataset: Dataset
-    recipe: Recipe
-
-    @field_validator("method")
+    @field_validator("method", mode="before")
     @classmethod
-    def _known_settings(cls, method: dict[str, Any]) -> dict[str, Any]:
-        """The method's name and the settings that differ from its defaults."""
+    def _with_its_own_settings(cls, method: dict[str, Any]) -> Method:
         name = method.get("name")
         if name not in methods.names():
             raise ValueError(f"there is no study/methods/{name}.py")
-        settings = {key: value for key, value in method.items() if key != "name"}
-        return {"name": name, **methods.settings_schema(name)(**settings).identity()}
+        return methods.settings_schema(name)(**method)
 
 
 def read(config: DictConfig) -> tuple[Cell, Run]:
@@ -87,15 +79,22 @@ def read(config: DictConfig) -> tuple[Cell, Run]:
         raise StudyError(_explain_invalid(error)) from None
     run = Run(**{name: getattr(settings, name) for name in Run.model_fields})
     cell = {name: getattr(settings, name) for name in Cell.model_fields}
-    if not methods.has_sparsity(settings.method["name"]):
+    if not methods.has_sparsity(settings.method.name):
         cell["sparsity"] = 0.0
     return Cell(**cell), run
 
 
+def device(cluster: Cluster) -> str:
+    """The device as set, else the GPU if there is one."""
+    return cluster.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def workers(cluster: Cluster) -> int:
-    """How many workers: as set, else one for each core that this process may use."""
+    """How many workers: as set, else one for a GPU, or one for each core that this process may use."""
     if cluster.workers is not None:
         return cluster.workers
+    if device(cluster) != "cpu":
+        return 1
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -117,6 +116,8 @@ def _explain_invalid(error: ValidationError) -> str:
     name = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return _unknown(name, _all_names())
+    if problem["type"] == "value_error":
+        return f"{name}: {problem['ctx']['error']}"
     return f"{name}={problem['input']}: {problem['msg']}"
 
 

@@ -12,8 +12,8 @@ from study import config
 from study.cell import Cell
 from study.compose import Composer
 from study.errors import CellsFailed
-from study.execute import Sweep, execute, open_sweep
-from study.plan import standing
+from study.execute.sweep import Sweep, execute, open_sweep
+from study.standing import standing
 from study.terminal import Display
 
 
@@ -41,7 +41,7 @@ def launch(
 
     def job_return(number: int, overrides: Sequence[str], cell: Cell) -> JobReturn:
         job = composer.compose(overrides, number)
-        if cell.id in recorded_before and Path(job.hydra.sweep.dir, cell.name).exists():
+        if cell.id in recorded_before and Path(job.hydra.sweep.dir, cell.slug).exists():
             return JobReturn(overrides, job, status=JobStatus.COMPLETED, _return_value=recorded_before[cell.id])
         return run_job(
             task_function=lambda _: _accuracy(sweep, cell.id),

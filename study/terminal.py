@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.plan import Standing
 from study.record import Record
+from study.standing import Standing
 
 PLAIN_INTERVAL_SECONDS = 15.0
 

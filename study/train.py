@@ -45,7 +45,7 @@ def _cell_name(*, _root_: DictConfig) -> str:
     """${cell_name:} in conf/config.yaml: the folder of a cell's job."""
     from study.config import read
 
-    return read(_root_)[0].name
+    return read(_root_)[0].slug
 
 
 def _report(error: BaseException) -> int:

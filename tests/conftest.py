@@ -1,6 +1,7 @@
 """What tests share: the command as users run it, and small trainings on the real data."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,3 +34,17 @@ def run_command() -> Command:
         return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout)
 
     return run
+
+
+@pytest.fixture
+def copied_tree(tmp_path: Path) -> Path:
+    """A copy of what the command needs, to be damaged or added to."""
+    for part in ("study", "conf", "hydra_plugins"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def run_in(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command of a copied tree, with its outputs there."""
+    words = command(*arguments, f"output={tree}/out", "wandb.mode=disabled")
+    return subprocess.run(words, cwd=tree, env=environment(), capture_output=True, text=True, check=False)

@@ -1,7 +1,6 @@
 """Mistakes and faults: one line that names the fix, exit status 2, no traceback."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from study.record import read_folder
-from tests.conftest import ROOT, SHORT, Command, command, environment
+from tests.conftest import ROOT, SHORT, Command, environment, run_in
 
 MISTAKES = {
     "sparsty=0.9": "sparsty is not known: did you mean sparsity?",
@@ -24,14 +23,14 @@ MISTAKES = {
     "-m sparsity=0.9,1.5": "sparsity=1.5: Input should be less than 1",
     "method=sniip": "method=sniip is not known: did you mean method=snip?",
     "experiment=quikstart": "did you mean experiment=quickstart?",
-    "method.name=sniip": "method={'name': 'sniip', 'scoring_examples': 100}: Value error, there is no study/methods",
+    "method.name=sniip": "method: there is no study/methods/sniip.py",
     "seed=a": "seed=a: Input should be a valid integer",
     "seed=-1": "seed=-1: Input should be greater than or equal to 0",
     "seed=1.5": "seed=1.5: Input should be a valid integer",
     "sparsity=[0.9": "no viable alternative at input '[0.9'",
     "method.scoring_examples=0": "method.scoring_examples=0: Input should be greater than or equal to 1",
     "method.scoring_examples=55001": "scoring wants 55001 examples, training has 55000: ask for fewer",
-    "recipe.momentum=0.9": "momentum is for sgd, adam has its own: leave it at 0 or set recipe.optimizer=sgd",
+    "recipe.momentum=0.9": "recipe: momentum is for sgd, adam has its own: leave it at 0 or set recipe.optimizer=sgd",
     "method=lottery_ticket method.rate=1e-12 method.output_rate=1e-12": "raise rate or output_rate",
     "name=a/b": "name=a/b: String should match pattern",
 }
@@ -71,14 +70,24 @@ def test_a_sparsity_that_empties_a_layer_is_said_and_recorded(tmp_path: Path, ru
     assert record.results.kept["output.weight"] == 0
 
 
-def test_a_truncated_data_file(tmp_path: Path) -> None:
-    for part in ("study", "conf", "hydra_plugins"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    images = tmp_path / "study" / "data" / "files" / "mnist" / "train-images-idx3-ubyte.gz"
+def test_a_truncated_data_file(copied_tree: Path) -> None:
+    images = copied_tree / "study" / "data" / "files" / "mnist" / "train-images-idx3-ubyte.gz"
     images.write_bytes(images.read_bytes()[:100_000])
-    words = command("method=dense", f"output={tmp_path}/out")
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert_one_line(done, f"{images} is truncated or corrupt: restore it with `git checkout -- {images}`")
+    message = f"{images} is truncated or corrupt: restore it with `git checkout -- {images}`"
+    assert_one_line(run_in(copied_tree, "method=dense"), message)
+
+
+def test_a_cell_that_fails_does_not_stop_the_others(copied_tree: Path) -> None:
+    snip = (copied_tree / "study" / "methods" / "snip.py").read_text()
+    broken = snip.replace("def snip(", "def broken(").replace("weights = prunable(start)", "raise RuntimeError('boom')")
+    (copied_tree / "study" / "methods" / "broken.py").write_text(broken)
+    (copied_tree / "conf" / "method" / "broken.yaml").write_text("name: broken\nscoring_examples: 100\n")
+    done = run_in(copied_tree, "-m", "method=broken,snip", "seed=0,1", "name=trial", "cluster.pack=4", *SHORT)
+    assert done.returncode == 1
+    assert done.stdout.count("RuntimeError: boom") == 2
+    assert done.stderr.splitlines()[-1] == "error: 2 cells failed; run again to try only them"
+    records = read_folder(copied_tree / "out" / "records" / "trial")
+    assert [record.settings["method"]["name"] for record in records] == ["snip", "snip"]
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from omegaconf import OmegaConf
 from study import config
 from study.cell import Cell
 from study.errors import StudyError
+from study.execute.pool import Finished, WorkerDied
+from study.execute.queue import LIVES, Queue
 from study.lineage import Node
-from study.plan import Plan, plan_cell, standing
-from study.pool import Finished, WorkerDied
-from study.queue import LIVES, Queue
+from study.plan import Plan, plan_cell
+from study.standing import standing
 from study.store import Store
 
 NOWHERE = Path("/nonexistent")
@@ -120,14 +121,14 @@ def test_the_queue_starts_with_the_longest_chain_and_respects_needs(tmp_path: Pa
     first, second = drain(queue)
     assert [first[0].id, second[0].id] == [whole.cells[1].training.id, whole.cells[0].training.id]
     finish(store, first[0].id)
-    assert queue.settle(Finished(first, None)) == [first[0].id]
+    assert queue.settle(Finished(first)) == [first[0].id]
     assert len(drain(queue)) == 1
 
 
 def test_packs_hold_trainings_that_can_run_together(tmp_path: Path) -> None:
     cells = [cell("random", s) for s in (0.5, 0.6, 0.7)]
     other = cell("random", 0.5).model_copy(update={"recipe": cell("snip").recipe.model_copy(update={"batch_size": 10})})
-    whole = plan(*cells, Cell(**other.model_dump()))
+    whole = plan(*cells, other)
     packs = drain(Queue(whole.missing(Store(tmp_path), set()), Store(tmp_path), pack=2))
     assert sorted(len(pack) for pack in packs) == [1, 1, 2]
     assert all(len({node.arguments["recipe"]["batch_size"] for node in pack}) == 1 for pack in packs)
@@ -147,11 +148,11 @@ def test_an_error_fails_what_rests_on_it_and_no_more(tmp_path: Path) -> None:
     store = Store(tmp_path)
     queue = Queue(plan(cell("magnitude"), cell("snip")).missing(store, set()), store, pack=1)
     dense, snip = drain(queue)
-    queue.settle(Finished(dense, RuntimeError("boom")))
+    queue.settle(Finished(dense, failures={dense[0].id: "boom"}))
     finish(store, snip[0].id)
-    assert queue.settle(Finished(snip, None)) == [snip[0].id]
+    assert queue.settle(Finished(snip)) == [snip[0].id]
     assert not queue.has_work
-    assert list(queue.failures) == [dense[0].id]
+    assert queue.failures == {dense[0].id: "boom"}
 
 
 def test_what_somebody_else_runs_is_waited_for_and_taken_over_if_given_up(tmp_path: Path) -> None:
@@ -164,7 +165,7 @@ def test_what_somebody_else_runs_is_waited_for_and_taken_over_if_given_up(tmp_pa
         assert queue.finished_elsewhere() == []
     assert queue.finished_elsewhere() == []  # given up: back in the queue
     assert [pack[0].id for pack in drain(queue)] == [training]
-    queue.settle(Finished([plan(cell("snip")).cells[0].training], None))  # somebody else was faster after all
+    queue.settle(Finished([plan(cell("snip")).cells[0].training]))  # somebody else was faster after all
     finish(store, training)
     assert queue.finished_elsewhere() == [training]
     assert not queue.has_work

@@ -1,7 +1,6 @@
 """What the README shows is what the repository does."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from study.analysis import tables
 from study.analysis.load import load
 from study.record import read_folder
-from tests.conftest import ROOT, SHORT, command, environment
+from tests.conftest import ROOT, SHORT, environment, run_in
 
 README = (ROOT / "README.md").read_text()
 
@@ -39,14 +38,11 @@ def test_published_tables_and_figures_are_those_of_the_published_records(tmp_pat
         assert table.read_text() == (ROOT / "results" / "tables" / table.name).read_text()
 
 
-def test_its_example_method_works_as_it_stands(tmp_path: Path) -> None:
-    for part in ("study", "conf", "hydra_plugins"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+def test_its_example_method_works_as_it_stands(copied_tree: Path) -> None:
     (code,), (yaml,) = blocks("python"), blocks("yaml")
     name = yaml.strip().removeprefix("name: ")
-    (tmp_path / "study" / "methods" / f"{name}.py").write_text(code)
-    (tmp_path / "conf" / "method" / f"{name}.yaml").write_text(yaml)
-    words = command(f"method={name}", "sparsity=0.9", f"output={tmp_path}/out", "wandb.mode=disabled", *SHORT)
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    (copied_tree / "study" / "methods" / f"{name}.py").write_text(code)
+    (copied_tree / "conf" / "method" / f"{name}.yaml").write_text(yaml)
+    done = run_in(copied_tree, f"method={name}", "sparsity=0.9", *SHORT)
     assert done.returncode == 0, done.stderr
     assert "26,620 of 266,200 weights kept" in done.stdout

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import create_model
 
-from study.cell import Settings
+from study.cell import Method
 
 
 def names() -> list[str]:
@@ -45,11 +45,11 @@ def has_sparsity(name: str) -> bool:
 
 
 @cache
-def settings_schema(name: str) -> type[Settings]:
-    """The method's settings with their types and defaults, from its signature."""
+def settings_schema(name: str) -> type[Method]:
+    """The method's name and settings with their types and defaults, from its signature."""
     parameters = inspect.signature(load(name)).parameters.values()
     fields: Any = {p.name: (p.annotation, p.default) for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return create_model(f"{name} settings", __base__=Settings, **fields)
+    return create_model(f"{name} settings", __base__=Method, **fields)
 
 
 def call(name: str, handles: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:

@@ -1,14 +1,15 @@
 """Worker processes, one thread each. A worker that dies takes nothing with it but the work in its hands."""
 
 import multiprocessing
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from study import worker
+from study.execute import worker
 from study.lineage import Node
 
 
@@ -28,10 +29,11 @@ class Worker:
 
 @dataclass(frozen=True)
 class Finished:
-    """A pack that came back, with the error that ended it, if one did."""
+    """A pack that came back: the error that ended it, if one did, and what each of its failed trainings raised."""
 
     pack: list[Node]
-    error: Exception | None
+    error: Exception | None = None
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 class Pool:
@@ -42,7 +44,7 @@ class Pool:
 
     def __init__(self, workers: int, store: Path, device: str) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["study.worker", "hydra"])
+        self._context.set_forkserver_preload(["study.execute.worker", "hydra"])
         self._store, self._device = store, device
         self._workers = [self._start() for _ in range(workers)]
 
@@ -83,7 +85,7 @@ class Pool:
             if one.connection in ready and one.pack is not None:
                 pack, one.pack = one.pack, None
                 try:
-                    finished.append(Finished(pack, one.connection.recv()))
+                    finished.append(Finished(pack, *one.connection.recv()))
                 except (EOFError, ConnectionError):
                     one.process.join()
                     finished.append(Finished(pack, WorkerDied(f"exit code {one.process.exitcode}")))

@@ -6,9 +6,9 @@ from graphlib import TopologicalSorter
 from itertools import count
 
 from study.errors import StudyError
+from study.execute.pool import Finished, WorkerDied
 from study.lineage import Node
 from study.plan import kind
-from study.pool import Finished, WorkerDied
 from study.store import Store
 
 LIVES = 3
@@ -18,7 +18,6 @@ class Queue:
     """The trainings of a sweep as they can run, first those for which the longest chain of others waits."""
 
     def __init__(self, missing: dict[str, Node], store: Store, pack: int) -> None:
-        self.total = len(missing)
         self.finished: set[str] = set()
         self.failures: dict[str, str] = {}
         self._missing, self._store, self._pack = missing, store, pack
@@ -65,8 +64,8 @@ class Queue:
                 done.append(node.id)
             elif isinstance(pack.error, WorkerDied):
                 self._retry(node, f"its worker died {LIVES} times, last with {pack.error}; is the memory too small?")
-            elif pack.error is not None:
-                self.failures[node.id] = str(pack.error)
+            elif node.id in pack.failures:
+                self.failures[node.id] = pack.failures[node.id]
             else:
                 self._elsewhere.append(node.id)
         self._done(done)

@@ -26,7 +26,7 @@ from study.training.loop import train
 
 
 def serve(connection: Connection, reported: Any, folder: Path, device: str) -> None:
-    """Run packs of trainings as they come, and answer each with None or the exception that ended it.
+    """Run packs of trainings as they come; answer each with the error that ended it, if one did, and `run_pack`'s.
 
     `reported` is a shared integer for the iterations done of the training in hand. A worker ends with its driver.
     """
@@ -46,21 +46,29 @@ def serve(connection: Connection, reported: Any, folder: Path, device: str) -> N
         except EOFError:
             return
         try:
-            run_pack(pack, Store(folder), torch.device(device), reported)
-            connection.send(None)
+            failures = run_pack(pack, Store(folder), torch.device(device), reported)
+            connection.send((None, failures))
         except (StudyError, OSError) as error:
-            connection.send(error)
-        except Exception:
-            connection.send(RuntimeError(traceback.format_exc()))
+            connection.send((error, {}))
 
 
-def run_pack(pack: list[Node], store: Store, device: torch.device, reported: Any) -> None:
-    """Run trainings in turn, each stored as soon as it is finished; those that somebody else runs are left out."""
+def run_pack(pack: list[Node], store: Store, device: torch.device, reported: Any) -> dict[str, str]:
+    """Run trainings in turn, each stored as soon as it is finished; those that somebody else runs are left out.
+
+    Gives what went wrong with those that failed. Raises StudyError and OSError, which concern all trainings alike.
+    """
+    failures = {}
     for node in pack:
         with store.claim(node.id) as mine:
             if mine and not store.has_training(node.id):
-                _run(node, store, device, reported)
+                try:
+                    _run(node, store, device, reported)
+                except (StudyError, OSError):
+                    raise
+                except Exception:
+                    failures[node.id] = traceback.format_exc()
         reported.value = 0
+    return failures
 
 
 def _run(node: Node, store: Store, device: torch.device, reported: Any) -> None:

@@ -4,15 +4,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-import torch
-
 from study.cell import Cell
-from study.config import Run, workers
+from study.config import Run, device, workers
+from study.execute.pool import Pool
+from study.execute.queue import Queue
 from study.files import remove_leftovers
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, plan_cell
-from study.pool import Pool
-from study.queue import Queue
 from study.record import Record, read, summarise, write
 from study.store import Store
 from study.terminal import Display
@@ -41,7 +39,7 @@ class Sweep:
 def open_sweep(cells: Iterable[Cell], run: Run) -> Sweep:
     """Plan the cells, equal ones once, and read the records that are there. Raises StudyError."""
     unique = {cell.id: cell for cell in cells}
-    paths = {cell.id: run.records / f"{cell.name}.json" for cell in unique.values()}
+    paths = {cell.id: run.records / f"{cell.slug}.json" for cell in unique.values()}
     records = {cell: read(path) for cell, path in paths.items() if path.exists()}
     return Sweep(run, Store(run.store), Plan([plan_cell(cell) for cell in unique.values()]), records)
 
@@ -63,9 +61,8 @@ def execute(sweep: Sweep, display: Display) -> None:
 def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder") -> None:
     queue = Queue(missing, sweep.store, sweep.run.cluster.pack)
     size = min(workers(sweep.run.cluster), len(missing))
-    device = sweep.run.cluster.device or ("cuda" if torch.cuda.is_available() else "cpu")
     length = {training: node.arguments["recipe"]["iterations"] for training, node in missing.items()}
-    with Pool(size, sweep.run.store, device) as pool, display.progress(sum(length.values())) as show:
+    with Pool(size, sweep.run.store, device(sweep.run.cluster)) as pool, display.progress(sum(length.values())) as show:
         while queue.has_work or pool.busy:
             while pool.has_room and (pack := queue.next_pack()):
                 pool.submit(pack)
@@ -113,7 +110,7 @@ class Recorder:
         cell, run = planned.cell, self._sweep.run
         results = {node.id: self._sweep.store.result(node.id) for node in planned.trainings}
         record = summarise(run.name, cell.id, cell.model_dump(mode="json"), results)
-        write(run.records / f"{cell.name}.json", record)
+        write(run.records / f"{cell.slug}.json", record)
         self._sweep.records[cell.id] = record
         self._display.recorded(record)
         self._tracker.mirror(record)

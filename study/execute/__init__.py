@@ -1,0 +1,1 @@
+"""Running a sweep: a queue of trainings, a pool of workers, and records as they finish."""
