@@ -1,5 +1,7 @@
 """Every configuration file composes to valid cells, and composing many jobs fast equals Hydra's own composing."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,9 @@ def test_composing_by_parts_equals_hydras_composing(overrides: list[str]) -> Non
             assert ours[key] == theirs[key], key
     assert list(ours.hydra.overrides.task) == list(theirs.hydra.overrides.task)
     assert (ours.hydra.job.id, ours.hydra.job.num) == ("3", 3)
+
+
+@pytest.mark.parametrize("module", ["hydra_plugins.study", "study.train", "study.analysis.__main__"])
+def test_what_must_start_fast_imports_no_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=CONF.parent, check=False).returncode == 0

@@ -11,7 +11,7 @@ import pytest
 
 from study.record import Record, read, read_folder, reproducible
 from study.store import Store
-from tests.conftest import ROOT, SHORT, Command, environment
+from tests.conftest import ROOT, SHORT, Command, command, environment
 
 METHODS = "method=dense,random,magnitude,snip,grasp,lottery_ticket"
 GRID = ["-m", METHODS, "sparsity=0.8,0.95", "seed=0,1", "name=trial", *SHORT]
@@ -221,6 +221,15 @@ def test_wandb_that_fails_loses_no_record(tmp_path: Path, run_command: Command) 
     assert done.returncode == 0, done.stderr
     assert "W&B failed" in done.stdout + done.stderr
     assert len(records(tmp_path)) == 1
+
+
+def test_without_wandb_there_are_records_all_the_same(tmp_path: Path, copied_tree: Path) -> None:
+    (copied_tree / "wandb.py").write_text("raise ImportError('not installed')")
+    words = command("method=dense", "name=trial", *SHORT, f"output={tmp_path}/out")
+    done = subprocess.run(words, cwd=copied_tree, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "W&B failed (not installed)" in done.stdout + done.stderr
+    assert len(records(tmp_path / "out")) == 1
 
 
 def test_tables_and_figures_come_from_records_alone(swept: Path, tmp_path: Path) -> None:
