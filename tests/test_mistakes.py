@@ -17,7 +17,7 @@ MISTAKES = {
     "-m sparsty=0.8,0.9": "sparsty is not known: did you mean sparsity?",
     "recipe.lerning_rate=1": "did you mean recipe.learning_rate",
     "+method.temprature=3": "did you mean method.temperature",
-    "xyz=1": "xyz is not known: choose from experiment, name, output,",
+    "xyz=1": "xyz is not known: choose from experiment, method,",
     "sparsity=1.0": "sparsity=1.0: Input should be less than 1",
     "sparsity=-1": "sparsity=-1: Input should be greater than or equal to 0",
     "-m sparsity=0.9,1.5": "sparsity=1.5: Input should be less than 1",
