@@ -3,13 +3,14 @@
 PYTHON  ?= python3
 EXP     ?= quickstart
 ARGS    ?=
+DATASET ?= cifar10
 OUTPUT  ?= outputs
 VENV    := .venv
 BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep plan figures publish test lint format lock clean
+.PHONY: help setup data sweep plan figures publish test test-slow lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
 
 setup: $(VENV)/run.stamp ## make the virtual environment
 
+data: setup ## fetch and verify a data set: make data DATASET=cifar10
+	@$(BIN)/python -m study.data.fetch $(DATASET)
+
 sweep: setup ## run an experiment, then its table and figure; again: only what is missing
 	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) $(ARGS)
 	@$(BIN)/python -m study.analysis --records $(OUTPUT)/records $(EXP)
@@ -44,7 +48,10 @@ publish: ## copy an experiment's records to results/records, to be committed
 	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
 
 test: $(VENV)/test.stamp ## run the tests
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/test.stamp ## run the tests with large networks, ImageNet's among them
+	@$(BIN)/python -m pytest -n auto --dist load -m slow
 
 lint: $(VENV)/test.stamp ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check .

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from study import methods
-from study.cell import Cell, Method, PositiveCount, Settings
+from study.cell import Cell, Control, Method, PositiveCount, Settings
 from study.errors import StudyError
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +68,14 @@ class Configuration(Run, Cell):
             raise ValueError(f"there is no study/methods/{name}.py")
         return methods.settings_schema(name)(**method)
 
+    @model_validator(mode="after")
+    def _control_has_a_hold(self) -> "Configuration":
+        needs = {"shuffle": "sparsity", "reinitialise": "sparsity", "invert": "ranking", "absolute": "ranking"}
+        needed = needs.get(self.control.name)
+        if needed and not methods.takes(self.method.name, needed):
+            raise ValueError(f"control={self.control.name} means nothing to {self.method.name}: choose control=none")
+        return self
+
 
 def read(config: DictConfig) -> tuple[Cell, Run]:
     """Validate a composed configuration, Hydra's own part left out. Raises StudyError."""
@@ -79,8 +87,10 @@ def read(config: DictConfig) -> tuple[Cell, Run]:
         raise StudyError(_explain_invalid(error)) from None
     run = Run(**{name: getattr(settings, name) for name in Run.model_fields})
     cell = {name: getattr(settings, name) for name in Cell.model_fields}
-    if not methods.has_sparsity(settings.method.name):
+    if not methods.takes(settings.method.name, "sparsity"):
         cell["sparsity"] = 0.0
+    if settings.control.name not in ("shuffle", "reinitialise"):
+        cell["control"] = Control(name=settings.control.name)
     return Cell(**cell), run
 
 
@@ -117,7 +127,7 @@ def _explain_invalid(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return _unknown(name, _all_names())
     if problem["type"] == "value_error":
-        return f"{name}: {problem['ctx']['error']}"
+        return ": ".join(filter(None, [name, str(problem["ctx"]["error"])]))
     return f"{name}={problem['input']}: {problem['msg']}"
 
 

@@ -24,7 +24,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Node:
     """A value to be made by `function`, a name that the worker knows or the path "module:name" of a mask step.
 
@@ -38,6 +38,9 @@ class Node:
     def id(self) -> str:
         arguments = {k: {"node": v.id} if isinstance(v, Node) else v for k, v in self.arguments.items()}
         return digest({"function": self.function.rpartition(":")[2], "arguments": arguments})
+
+    def __repr__(self) -> str:
+        return f"<{self.function} {self.id}>"  # not its arguments: they repeat all that it is made from
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Node) and self.id == other.id
@@ -75,10 +78,15 @@ def initial(training: Node) -> Node:
 
 @dataclass(frozen=True)
 class Training:
-    """What a method asks for: a full run of the cell's recipe from the weights of `start` under `mask`."""
+    """What a method asks for: a run of the cell's recipe from the weights of `start` under `mask`.
+
+    It runs from iteration `since` of the schedule and the data order to iteration `until`, by default all of them.
+    """
 
     start: Node
     mask: Node
+    since: int = 0
+    until: int | None = None
 
 
 def mask_step(function: Callable[..., Any]) -> Callable[..., Node]:

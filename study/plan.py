@@ -1,14 +1,15 @@
 """What a sweep needs, what it has, what it lacks. Planning trains nothing and computes no mask."""
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from study import data, methods, models
-from study.cell import Cell
+from study.cell import Cell, Control, Init
 from study.errors import StudyError
 from study.lineage import Node, Training, initial
+from study.methods.controls import shuffled
 from study.store import Store
 
 
@@ -27,28 +28,44 @@ class PlannedCell:
 
 def plan_cell(cell: Cell) -> PlannedCell:
     """Ask the cell's method what it needs. Raises StudyError where the method can't meet the settings."""
-    shape = data.shape(cell.dataset.name)
-    start = Node("initialise", {"model": cell.model.identity(), "dataset": cell.dataset.name, "seed": cell.seed})
+    shape = data.shape(cell.dataset.name, cell.dataset.size)
     split = {"dataset": cell.dataset.identity(), "seed": cell.seed}
 
-    def training(request: Training) -> Node:
-        return Node("train", {"start": request.start, "mask": request.mask, "recipe": cell.recipe.identity(), **split})
+    def initial_network(draw: str = "", init: Init | None = None) -> Node:
+        model = cell.model.model_copy(update={"init": init}) if init else cell.model
+        arguments = {"model": model.identity(), "dataset": cell.dataset.name, "seed": cell.seed}
+        arguments |= {"size": cell.dataset.size} if cell.dataset.size else {}
+        return Node("initialise", arguments | ({"draw": draw} if draw else {}))
 
+    def training(request: Training) -> Node:
+        part = {"since": request.since} if request.since else {}
+        part |= {"until": request.until} if request.until else {}
+        arguments = {"start": request.start, "mask": request.mask, "recipe": cell.recipe.identity(), **split}
+        return Node("train", arguments | part)
+
+    start = initial_network()
     handles = {
         "start": start,
+        "redrawn": lambda init: initial_network("scored", init),
         "examples": Node("examples", split),
+        "inputs": list(shape.inputs),
         "layers": models.layers(cell.model, shape.inputs, shape.classes),
         "sparsity": cell.sparsity,
         "seed": cell.seed,
+        "ranking": {"invert": "inverted", "absolute": "absolute"}.get(cell.control.name, "score"),
     }
-    settings = cell.method.model_dump(exclude={"name"})
     try:
-        outcome = methods.call(cell.method.name, handles, settings)
-        if inspect.isgenerator(outcome):
-            outcome = _drive(outcome, training)
+        found = methods.call(cell.method.name, handles, cell.method.model_dump(exclude={"name"}))
+        if inspect.isgenerator(found):
+            found = _drive(found, training)
     except ValueError as error:
         raise StudyError(f"{cell.slug}: {error}") from None
-    request = Training(*outcome) if isinstance(outcome, tuple) else Training(start, outcome)
+    request = found if isinstance(found, Training) else Training(start, found)
+    match cell.control:
+        case Control(name="shuffle", draw=draw):
+            request = replace(request, mask=shuffled(request.mask, cell.seed, draw))
+        case Control(name="reinitialise", draw=draw):
+            request = replace(request, start=initial_network(f"reinitialised {draw}"))
     return PlannedCell(cell, training(request))
 
 
@@ -81,6 +98,12 @@ class Plan:
 
 Kind = tuple[str, str, int]
 """The names of model and data set, the batch size."""
+
+
+def iterations(training: Node) -> int:
+    """How many iterations a training runs."""
+    whole: int = training.arguments["recipe"]["iterations"]
+    return int(training.arguments.get("until", whole)) - int(training.arguments.get("since", 0))
 
 
 def kind(training: Node) -> Kind:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from study.errors import StudyError
 from study.files import TEMPORARY, checksum, json_bytes, write_atomically
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 
 
 class Part(BaseModel):
@@ -25,13 +25,17 @@ class Results(Part):
     """Accuracies are fractions of the test set, losses mean cross-entropies in nats; None where not finite.
 
     Without a prefix they are those of the last iteration. "early stop" is the evaluation with the lowest validation
-    loss, the first of equals, found afterwards. A cell is collapsed where a layer has no weight left.
+    loss, the first of equals, found afterwards.
+
+    `prunable`, `kept` and `effective` count weights by layer: all, those that the mask keeps, and of these those on a
+    path of kept weights from input to output. A cell is collapsed where a layer keeps none, or no path is left.
     """
 
     status: Literal["finished", "collapsed", "diverged"]
     diverged_at: int | None
     prunable: dict[str, int]
     kept: dict[str, int]
+    effective: dict[str, int]
     test_accuracy: float
     test_loss: float | None
     validation_accuracy: float
@@ -63,7 +67,7 @@ class Run(Part):
 class Record(Part):
     """`cell` is the id, `settings` all of the cell's, `trainings` what it rests on, by lineage id, its own last."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     experiment: str
     cell: str
     settings: dict[str, Any]
@@ -76,6 +80,11 @@ class Record(Part):
         """The fraction of prunable weights that was removed in fact."""
         return 1 - sum(self.results.kept.values()) / sum(self.results.prunable.values())
 
+    @property
+    def effective_sparsity(self) -> float:
+        """The fraction of prunable weights that are removed or lie on no path."""
+        return 1 - sum(self.results.effective.values()) / sum(self.results.prunable.values())
+
 
 def summarise(experiment: str, cell: str, settings: dict[str, Any], trainings: dict[str, dict[str, Any]]) -> Record:
     """The record of a cell, from the stored results of all the trainings that it rests on, its own last."""
@@ -83,12 +92,13 @@ def summarise(experiment: str, cell: str, settings: dict[str, Any], trainings: d
     curves = own["curves"]
     losses = [math.inf if loss is None else loss for loss in curves["validation_loss"]]
     best = losses.index(min(losses))
-    collapsed = min(own["kept"].values()) == 0
+    collapsed = min(own["kept"].values()) == 0 or sum(own["effective"].values()) == 0
     results = Results(
         status="diverged" if own["diverged_at"] is not None else "collapsed" if collapsed else "finished",
         diverged_at=own["diverged_at"],
         prunable=own["prunable"],
         kept=own["kept"],
+        effective=own["effective"],
         test_accuracy=curves["test_accuracy"][-1],
         test_loss=curves["test_loss"][-1],
         validation_accuracy=curves["validation_accuracy"][-1],

@@ -4,8 +4,11 @@ import hashlib
 
 import torch
 
+Seed = int | str
+"""A cell's seed, or one derived from it by a suffix: "0/scored"."""
 
-def stream(seed: int, name: str) -> torch.Generator:
+
+def stream(seed: Seed, name: str) -> torch.Generator:
     """A CPU generator for one use of randomness ("init/fc1.weight", "order", "mask", ...) of one seed.
 
     Streams are independent of each other and of who else runs: drawing more from one changes no other.

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from study.lineage import Node
-from study.plan import Kind, Plan, kind
+from study.plan import Kind, Plan, iterations, kind
 from study.record import Record, read_folder
 from study.store import Store
 
@@ -80,7 +80,7 @@ def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> 
     for training, node in missing.items():
         if kind(node) not in speeds:
             return None
-        seconds: float = speeds[kind(node)] * node.arguments["recipe"]["iterations"]
+        seconds = speeds[kind(node)] * iterations(node)
         before = (chains.get(earlier.id, 0.0) for earlier in node.trainings())
         chains[training] = seconds + max(before, default=0.0)
         total += seconds

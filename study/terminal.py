@@ -40,7 +40,8 @@ class Display:
         results = record.results
         if results.status == "collapsed":
             empty = ", ".join(name for name, kept in results.kept.items() if kept == 0)
-            self.note(f"collapsed: {_title(record)} leaves no weight in {empty}")
+            where = f"no weight in {empty}" if empty else "no path from input to output"
+            self.note(f"collapsed: {_title(record)} leaves {where}")
         elif results.status == "diverged":
             self.note(f"diverged: {_title(record)} at iteration {results.diverged_at}")
 

@@ -53,7 +53,8 @@ class Tracker:
         for iteration, *values in zip(*(results.curves[name] for name in ("iteration", *names)), strict=True):
             point = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             run.log(point, step=int(iteration or 0))
-        run.summary.update(results.model_dump(mode="json", exclude={"curves", "prunable", "kept"}))
+        run.summary.update(results.model_dump(mode="json", exclude={"curves", "prunable", "kept", "effective"}))
         run.summary["sparsity"] = record.sparsity
+        run.summary["effective_sparsity"] = record.effective_sparsity
         run.summary["kept"] = results.kept
         run.finish()

@@ -8,7 +8,7 @@ import torch
 from study import data
 from study.cell import Dataset
 from study.data import mnist
-from study.data.arrays import Arrays
+from study.data.arrays import Arrays, Part
 from study.errors import StudyError
 
 MNIST = Dataset(name="mnist")
@@ -19,7 +19,10 @@ def arrays() -> Arrays:
     return data.load("mnist")
 
 
-def test_mnist_is_complete_and_normalised(arrays: Arrays) -> None:
+CPU = torch.device("cpu")
+
+
+def test_mnist_is_complete(arrays: Arrays) -> None:
     assert arrays.training.inputs.shape == (60_000, 1, 28, 28)
     assert arrays.test.inputs.shape == (10_000, 1, 28, 28)
     assert arrays.training.inputs.shape[1:] == data.shape("mnist").inputs
@@ -27,19 +30,66 @@ def test_mnist_is_complete_and_normalised(arrays: Arrays) -> None:
     assert arrays.training.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert arrays.test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert arrays.training.labels[:5].tolist() == [5, 0, 4, 1, 9]
-    assert abs(float(arrays.training.inputs.mean())) < 1e-3
-    assert abs(float(arrays.training.inputs.std()) - 1) < 1e-3
 
 
-def test_the_split_is_a_partition_chosen_by_the_seed(arrays: Arrays) -> None:
+def test_batches_of_mnist_are_normalised_as_published(arrays: Arrays) -> None:
+    indices = torch.arange(59_999, 0, -7)
+    batch = arrays.training.batch(indices, CPU)
+    assert isinstance(arrays.training.inputs, torch.Tensor)
+    pixels = arrays.training.inputs[indices]
+    assert torch.equal(batch.inputs, pixels.float().div(255).sub(0.1307).div(0.3081))
+    assert torch.equal(batch.labels, arrays.training.labels[indices])
+    assert abs(float(batch.inputs.mean())) < 1e-2
+    assert abs(float(batch.inputs.std()) - 1) < 1e-2
+
+
+def test_each_channel_is_normalised_by_its_own_mean_and_deviation() -> None:
+    pixels = torch.tensor([51, 255], dtype=torch.uint8).view(1, 2, 1, 1).expand(3, 2, 4, 4)  # 0.2 and 1
+    part = Part(pixels, torch.arange(3), mean=(0.1, 0.5), std=(0.2, 0.25))
+    expected = torch.tensor([0.5, 2.0]).view(2, 1, 1).expand(1, 2, 4, 4)
+    torch.testing.assert_close(part.batch(torch.tensor([1]), CPU).inputs, expected)
+    torch.testing.assert_close(part.black(), torch.tensor([-0.5, -2.0]).view(2, 1, 1))
+
+
+def test_floating_point_inputs_are_taken_as_they_are() -> None:
+    part = Part(torch.randn(5, 3, dtype=torch.float64), torch.arange(5), mean=(0.5,), std=(0.5,))
+    assert torch.equal(part.batch(torch.tensor([4, 0]), CPU).inputs, part.inputs[torch.tensor([4, 0])])
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 2**30])
+def test_batches_can_be_gone_through_again_whether_kept_or_not(
+    arrays: Arrays, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.data.arrays.KEPT_BYTES", kept_bytes)
+    indices = torch.arange(100, 0, -1)
+    batches = arrays.test.batches(indices, 30, CPU)
+    assert isinstance(batches, list) == bool(kept_bytes)
+    for _ in range(2):
+        assert [len(batch.labels) for batch in batches] == [30, 30, 30, 10]
+        together = torch.cat([batch.inputs for batch in batches])
+        assert torch.equal(together, arrays.test.batch(indices, CPU).inputs)
+
+
+def test_unknown_data_sets_are_named_with_the_known_ones() -> None:
+    for name in ("cifar", "arrays", "image_folder"):
+        with pytest.raises(StudyError, match=f"{name} is not known: choose from mnist, .*cifar10"):
+            data.shape(name)
+
+
+def test_ids_depend_on_the_size_only_where_there_is_one() -> None:
+    assert MNIST.identity() == {"name": "mnist"}
+    assert Dataset(name="flowers", size=64).identity() == {"name": "flowers", "size": 64}
+    with pytest.raises(ValueError, match="put or link a folder"):
+        Dataset(name="/tmp/flowers", size=64)
+
+
+def test_the_split_is_a_partition_chosen_by_the_seed() -> None:
     first, again, other = (data.split(MNIST, seed) for seed in (0, 0, 1))
     assert len(first.training.unique()) == 55_000
     assert len(first.validation) == 5_000
-    held_out = torch.ones(60_000, dtype=torch.bool)
-    held_out[first.training] = False
-    together = torch.cat([arrays.training.labels[held_out].bincount(), first.validation.labels.bincount()])
-    assert together[:10].tolist() == together[10:].tolist()
+    assert torch.equal(torch.cat([first.training, first.validation]).sort().values, torch.arange(60_000))
     assert torch.equal(first.training, again.training)
+    assert torch.equal(first.validation, again.validation)
     assert not torch.equal(first.training, other.training)
 
 

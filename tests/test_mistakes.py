@@ -28,10 +28,12 @@ MISTAKES = {
     "seed=-1": "seed=-1: Input should be greater than or equal to 0",
     "seed=1.5": "seed=1.5: Input should be a valid integer",
     "sparsity=[0.9": "no viable alternative at input '[0.9'",
-    "method.scoring_examples=0": "method.scoring_examples=0: Input should be greater than or equal to 1",
+    "method.scoring_examples=0": "set one of method.scoring_examples and method.examples_per_class",
     "method.scoring_examples=55001": "scoring wants 55001 examples, training has 55000: ask for fewer",
     "recipe.momentum=0.9": "recipe: momentum is for sgd, adam has its own: leave it at 0 or set recipe.optimizer=sgd",
-    "method=lottery_ticket method.rate=1e-12 method.output_rate=1e-12": "raise rate or output_rate",
+    "method=lottery_ticket method.rate=1e-12 method.output_rate=1e-12": "raise the pruning rates",
+    "method=dense control=shuffle": "control=shuffle means nothing to dense: choose control=none",
+    "dataset=cifar10": "run `make data DATASET=cifar10`",
     "name=a/b": "name=a/b: String should match pattern",
 }
 
@@ -78,10 +80,15 @@ def test_a_truncated_data_file(copied_tree: Path) -> None:
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(copied_tree: Path) -> None:
-    snip = (copied_tree / "study" / "methods" / "snip.py").read_text()
-    broken = snip.replace("def snip(", "def broken(").replace("weights = prunable(start)", "raise RuntimeError('boom')")
+    broken = """
+from study.lineage import mask_step
+
+@mask_step
+def broken(start, sparsity):
+    raise RuntimeError("boom")
+"""
     (copied_tree / "study" / "methods" / "broken.py").write_text(broken)
-    (copied_tree / "conf" / "method" / "broken.yaml").write_text("name: broken\nscoring_examples: 100\n")
+    (copied_tree / "conf" / "method" / "broken.yaml").write_text("name: broken\n")
     done = run_in(copied_tree, "-m", "method=broken,snip", "seed=0,1", "name=trial", "cluster.pack=4", *SHORT)
     assert done.returncode == 1
     assert done.stdout.count("RuntimeError: boom") == 2
@@ -132,6 +139,6 @@ def test_tab_completion(tmp_path: Path) -> None:
         words = ["bash", "-c", script]
         return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True).stdout.split()
 
-    assert complete(f"{sys.executable} -m study.train method=s") == ["method=snip"]
+    assert complete(f"{sys.executable} -m study.train method=sn") == ["method=snip"]
     assert "recipe.iterations=" in complete(f"{sys.executable} -m study.train recipe.i")
     assert complete(f"{sys.executable} -m pip inst") == []

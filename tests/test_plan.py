@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from study import config
-from study.cell import Cell
+from study.cell import Cell, Control
 from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.execute.queue import LIVES, Queue
@@ -20,7 +20,7 @@ from study.store import Store
 NOWHERE = Path("/nonexistent")
 
 
-def cell(method: str, sparsity: float = 0.9, seed: int = 0, **settings: Any) -> Cell:
+def cell(method: str, sparsity: float = 0.9, seed: int = 0, control: Control | None = None, **settings: Any) -> Cell:
     content = {
         "name": "test",
         "output": "unused",
@@ -28,6 +28,7 @@ def cell(method: str, sparsity: float = 0.9, seed: int = 0, **settings: Any) -> 
         "cluster": {},
         "wandb": {"project": "test"},
         "method": {"name": method, **settings},
+        "control": (control or Control()).model_dump(),
         "sparsity": sparsity,
         "seed": seed,
         "model": {"name": "lenet_300_100", "family": "lenet"},

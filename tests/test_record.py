@@ -8,10 +8,13 @@ from study.errors import StudyError
 from study.record import Record, read, read_folder, summarise, write
 
 
-def training(kept: int = 5, losses: tuple[float | None, ...] = (2.0, 0.5, 0.25, 0.5)) -> dict[str, Any]:
+def training(
+    kept: int = 5, effective: int = 4, losses: tuple[float | None, ...] = (2.0, 0.5, 0.25, 0.5)
+) -> dict[str, Any]:
     points = len(losses)
     return {
         "kept": {"fc.weight": kept, "output.weight": 3},
+        "effective": {"fc.weight": effective, "output.weight": 1},
         "prunable": {"fc.weight": 90, "output.weight": 10},
         "diverged_at": None,
         "curves": {
@@ -61,6 +64,8 @@ def test_of_equal_validation_losses_the_first_counts_and_none_never_wins() -> No
 
 def test_an_empty_layer_is_a_collapse() -> None:
     assert record(kept=0).results.status == "collapsed"
+    assert record(effective=1).results.status == "finished"
+    assert record(effective=1).effective_sparsity == pytest.approx(0.98)
 
 
 def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -87,14 +92,14 @@ def test_an_altered_figure_is_found(tmp_path: Path) -> None:
 def test_another_schema_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write(path, record().model_copy(update={"schema_version": 99}))
-    with pytest.raises(StudyError, match="record schema 99, not 1"):
+    with pytest.raises(StudyError, match="record schema 99, not 2"):
         read(path)
 
 
 def test_a_foreign_record_is_an_error(tmp_path: Path) -> None:
     from study.files import checksum
 
-    content: dict[str, Any] = {"schema_version": 1, "loss": 0.1}
+    content: dict[str, Any] = {"schema_version": 2, "loss": 0.1}
     (tmp_path / "r.json").write_text(json.dumps({**content, "checksum": checksum(content)}))
     with pytest.raises(StudyError, match="is not a record"):
         read(tmp_path / "r.json")

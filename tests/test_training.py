@@ -1,6 +1,7 @@
 """The loop against a plain one written out here, and the properties that masks must keep."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -12,13 +13,14 @@ from study.data import Split
 from study.data.arrays import Arrays, Part
 from study.models import prunable
 from study.seeding import stream
-from study.training.loop import evaluate, train
+from study.training.augment import augmentation, draw, shift
+from study.training.loop import Curves, evaluate, learning_rate, train
 
 
 def toy_split(n: int = 40, classes: int = 3) -> Split:
     generator = torch.Generator().manual_seed(7)
     part = Part(torch.randn(n, 4, generator=generator, dtype=torch.float64), torch.arange(n) % classes)
-    return Split(Arrays(part, part), torch.arange(10, n), part.take(torch.arange(10)))
+    return Split(Arrays(part, part), torch.arange(10, n), torch.arange(10))
 
 
 def toy_network(seed: int = 0) -> nn.Module:
@@ -51,6 +53,7 @@ SGD = Recipe(
     iterations=100,
     evaluate_every=40,
 )
+WARMED = SGD.model_copy(update={"warmup": 20, "decay": "weights", "weight_decay": 0.1})
 
 
 def plain_loop(network: nn.Module, mask: dict[str, torch.Tensor], data: Split, recipe: Recipe) -> None:
@@ -58,7 +61,7 @@ def plain_loop(network: nn.Module, mask: dict[str, torch.Tensor], data: Split, r
     names = dict(network.named_parameters())
     values = {name: p.detach().clone() for name, p in names.items()}
     first, second = ({name: torch.zeros_like(v) for name, v in values.items()} for _ in range(2))
-    order, rate = stream(0, "order"), recipe.learning_rate
+    order, full_rate = stream(0, "order"), recipe.learning_rate
     queue: list[int] = []
     for step in range(1, recipe.iterations + 1):
         while len(queue) < recipe.batch_size:
@@ -66,12 +69,14 @@ def plain_loop(network: nn.Module, mask: dict[str, torch.Tensor], data: Split, r
         batch, queue = queue[: recipe.batch_size], queue[recipe.batch_size :]
         leaves = {name: v.clone().requires_grad_() for name, v in values.items()}
         masked = {name: v * mask[name] if name in mask else v for name, v in leaves.items()}
-        logits = torch.func.functional_call(network, masked, data.arrays.training.inputs[batch])
+        logits = torch.func.functional_call(network, masked, data.arrays.training.inputs[torch.tensor(batch)])
         cross_entropy(logits, data.arrays.training.labels[batch]).backward()
+        rate = full_rate * min(1, step / max(1, recipe.warmup))
         for name, leaf in leaves.items():
             assert leaf.grad is not None
+            decay = recipe.weight_decay if recipe.decay == "all" or name.endswith("weight") else 0
             kept = mask.get(name, torch.ones_like(leaf, dtype=torch.bool))
-            gradient = (leaf.grad + recipe.weight_decay * values[name]) * kept
+            gradient = (leaf.grad + decay * values[name]) * kept
             if recipe.optimizer == "sgd":
                 first[name] = recipe.momentum * first[name] + gradient
                 values[name] = values[name] - rate * first[name]
@@ -81,12 +86,12 @@ def plain_loop(network: nn.Module, mask: dict[str, torch.Tensor], data: Split, r
                 corrected = (second[name] / (1 - 0.999**step)).sqrt() + 1e-8
                 values[name] = values[name] - rate * first[name] / (1 - 0.9**step) / corrected
         if step in recipe.drops:
-            rate *= recipe.drop_factor
+            full_rate *= recipe.drop_factor
     for name, parameter in names.items():
         parameter.data = values[name] * mask[name] if name in mask else values[name]
 
 
-@pytest.mark.parametrize("recipe", [ADAM, SGD], ids=["adam", "sgd"])
+@pytest.mark.parametrize("recipe", [ADAM, SGD, WARMED], ids=["adam", "sgd", "warmed"])
 def test_training_equals_a_plain_loop_in_float64(recipe: Recipe) -> None:
     data, ours, plain = toy_split(), toy_network(), toy_network()
     mask = toy_mask(ours)
@@ -135,11 +140,12 @@ def test_curves_cover_the_start_the_grid_and_the_end() -> None:
 
 def test_evaluation_weighs_every_example_the_same_whatever_the_last_batch() -> None:
     generator = torch.Generator().manual_seed(0)
-    part = Part(torch.randn(1201, 4, generator=generator, dtype=torch.float64), torch.arange(1201) % 3)
+    inputs = torch.randn(1201, 4, generator=generator, dtype=torch.float64)
+    part = Part(inputs, torch.arange(1201) % 3)
     network = toy_network()
-    loss, accuracy = evaluate(network, part)
+    loss, accuracy = evaluate(network, part.batches(torch.arange(1201), 500, torch.device("cpu")))
     with torch.no_grad():
-        logits = network(part.inputs)
+        logits = network(inputs)
     assert loss == pytest.approx(cross_entropy(logits, part.labels).item(), rel=1e-12)
     assert accuracy == (logits.argmax(1) == part.labels).sum().item() / 1201
     assert network.training
@@ -153,3 +159,88 @@ def test_the_data_order_follows_the_seed_and_seed_zero_is_a_seed() -> None:
 
     assert torch.equal(end(0), end(0))
     assert not torch.equal(end(0), end(1))
+
+
+def test_a_training_can_mask_parameters_that_are_not_ranked_by_default() -> None:
+    network = toy_network()
+    mask = {**toy_mask(network), "0.bias": torch.arange(8) < 3}
+    train(network, mask, toy_split(), SGD, seed=0)
+    assert (network.get_parameter("0.bias") == 0).tolist() == [False] * 3 + [True] * 5
+
+
+def test_the_learning_rate_by_hand() -> None:
+    recipe = SGD.model_copy(update={"learning_rate": 0.5, "warmup": 4, "drops": (6, 8), "drop_factor": 0.2})
+    rates = [learning_rate(recipe, iteration) for iteration in range(1, 11)]
+    expected = [0.125, 0.25, 0.375, 0.5, 0.5, 0.5, 0.1, 0.1, 0.02, 0.02]
+    assert rates == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_flip_and_a_shift_by_hand() -> None:
+    image = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])
+    images, outside = torch.stack([image, image, image + 10]).unsqueeze(1), torch.full((1, 1, 1), -1.0)
+    moved = shift(images, outside, torch.tensor([False, True, True]), torch.tensor([[0, 0], [0, 0], [1, -2]]))
+    assert moved[0, 0].tolist() == image.tolist()
+    assert moved[1, 0].tolist() == [[3, 2, 1], [6, 5, 4], [9, 8, 7]]
+    assert moved[2, 0].tolist() == [[-1, -1, -1], [11, -1, -1], [14, -1, -1]]
+
+
+@pytest.mark.parametrize("kind", ["flip_crop", "flip_shift"])
+def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Literal["flip_crop", "flip_shift"]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (20, 3, 6, 5), dtype=torch.uint8, generator=generator)
+    part = Part(pixels, torch.zeros(20), mean=(0.4, 0.5, 0.2), std=(0.2, 0.3, 0.25))
+    inputs = part.batch(torch.arange(20), torch.device("cpu")).inputs
+    augment = augmentation(kind, part.black(), seed=3)
+    flips, shifts = draw(20, stream(3, "augment/7"))
+    expected = []
+    for image, normalised, flip, (down, right) in zip(pixels, inputs, flips, shifts.tolist(), strict=True):
+        if kind == "flip_crop":
+            black = torch.zeros(1, 3, 14, 13, dtype=torch.uint8)
+            black[0, :, 4:10, 4:9] = image.flip(2) if flip else image
+            padded = Part(black, torch.zeros(1), part.mean, part.std).batch(torch.tensor([0]), torch.device("cpu"))
+            canvas = padded.inputs[0]
+        else:
+            canvas = torch.zeros(3, 14, 13)
+            canvas[:, 4:10, 4:9] = normalised.flip(2) if flip else normalised
+        expected.append(canvas[:, 4 - down : 10 - down, 4 - right : 9 - right])
+    assert torch.equal(augment(inputs, 7), torch.stack(expected))
+    assert not torch.equal(augment(inputs, 8), torch.stack(expected))
+
+
+def test_flips_and_shifts_are_uniform() -> None:
+    flips, shifts = draw(81_000, stream(0, "augment"))
+    assert flips.double().mean().item() == pytest.approx(0.5, abs=0.01)
+    counts = (9 * (shifts[:, 0] + 4) + shifts[:, 1] + 4).bincount(minlength=81)
+    assert len(counts) == 81  # each of 9 x 9 shifts about 1000 times, five standard deviations either way
+    assert counts.min() > 840
+    assert counts.max() < 1160
+
+
+def test_augmentation_reaches_training_and_not_evaluation() -> None:
+    pixels = torch.randint(0, 256, (40, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    part = Part(pixels, torch.arange(40) % 3)
+    data = Split(Arrays(part, part), torch.arange(10, 40), torch.arange(10))
+
+    def curves(**changes: str) -> Curves:
+        network = nn.Sequential(nn.Flatten(), nn.Linear(25, 3))
+        for name, parameter in network.named_parameters():
+            nn.init.normal_(parameter, generator=stream(0, name))
+        mask = {"1.weight": torch.ones(3, 25, dtype=torch.bool)}
+        return train(network, mask, data, SGD.model_copy(update=changes), seed=0).curves
+
+    plain, augmented = curves(), curves(augment="flip_crop")
+    assert augmented == curves(augment="flip_crop")
+    assert augmented.test_loss[0] == plain.test_loss[0]
+    assert augmented.train_loss[1] != plain.train_loss[1]
+
+
+def test_a_training_in_two_parts_is_the_training() -> None:
+    """Without momentum nothing but the weights crosses from one part to the next."""
+    recipe = SGD.model_copy(update={"momentum": 0.0})
+    whole, parts = toy_network(), toy_network()
+    mask, data = toy_mask(whole), toy_split()
+    train(whole, mask, data, recipe, seed=0)
+    first = train(parts, mask, data, recipe, seed=0, until=45)
+    second = train(parts, mask, data, recipe, seed=0, since=45)
+    assert (first.curves.iteration, second.curves.iteration) == ([0, 40, 45], [45, 80, 100])
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))

@@ -14,6 +14,8 @@ METHODS = {
     "magnitude": "magnitude after training",
     "snip": "SNIP",
     "grasp": "GraSP",
+    "synflow": "SynFlow",
+    "magnitude_at_init": "magnitude at init",
     "random": "random",
 }
 
@@ -51,6 +53,7 @@ def _row(record: Record) -> dict[str, object]:
         "method": METHODS.get(name, name),
         "sparsity": settings["sparsity"],
         "remaining": 100 * (1 - record.sparsity),
+        "effective": 100 * (1 - record.effective_sparsity),
         "seed": settings["seed"],
         "model": settings["model"]["name"],
         "dataset": settings["dataset"]["name"],

@@ -1,49 +1,68 @@
-"""Data sets: one file each, with its SHAPE and a function `load`."""
+"""Data sets: one file each, with its SHAPE and the functions `fetch` and `load`; image_folder.py reads any other.
+
+Nothing is downloaded but by `python -m study.data.fetch`.
+"""
 
 import importlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from study.cell import Dataset
-from study.data.arrays import Arrays, Part, Shape
+from study.data import image_folder
+from study.data.arrays import Arrays, Batch, Shape
 from study.errors import StudyError
 from study.seeding import stream
 
+NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
 
-def shape(name: str) -> Shape:
-    """The shape of a data set, without loading it."""
-    found: Shape = importlib.import_module(f"{__name__}.{name}").SHAPE
+CPU = torch.device("cpu")
+
+
+def shape(name: str, size: int = 0) -> Shape:
+    """The shape of a data set, without loading it; with a size, that of an image folder."""
+    found: Shape = image_folder.shape(name, size) if size else module(name).SHAPE
     return found
 
 
 @lru_cache(maxsize=1)
-def load(name: str) -> Arrays:
-    """A whole data set, kept in memory until another is asked for."""
-    arrays: Arrays = importlib.import_module(f"{__name__}.{name}").load()
+def load(name: str, size: int = 0) -> Arrays:
+    """A whole data set, kept until another is asked for; with a size, an image folder at that size.
+
+    Raises StudyError where a file is missing or not the published one.
+    """
+    arrays: Arrays = image_folder.load(name, size) if size else module(name).load()
     return arrays
+
+
+def module(name: str) -> Any:
+    """The module of one of NAMES. Raises StudyError for another."""
+    if name not in NAMES:
+        known = ", ".join(NAMES)
+        raise StudyError(f"dataset.name={name} is not known: choose from {known}, or set dataset.size for a folder")
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set divided by a seed: `training` are indices into `arrays.training`, `validation` the other examples."""
+    """A data set whose training examples are divided by a seed: indices to train on, and those held out."""
 
     arrays: Arrays
     training: Tensor
-    validation: Part
+    validation: Tensor
 
 
 @lru_cache(maxsize=4)
 def split(dataset: Dataset, seed: int) -> Split:
     """Hold out `dataset.validation` training examples, chosen by the stream "split" of the seed."""
-    arrays = load(dataset.name)
+    arrays = load(dataset.name, dataset.size)
     if dataset.validation >= len(arrays.training):
         raise StudyError(f"dataset.validation={dataset.validation} leaves nothing to train on: lower it")
     shuffled = torch.randperm(len(arrays.training), generator=stream(seed, "split"))
-    held_out, training = shuffled[: dataset.validation], shuffled[dataset.validation :]
-    return Split(arrays, training, arrays.training.take(held_out))
+    return Split(arrays, shuffled[dataset.validation :], shuffled[: dataset.validation])
 
 
 @dataclass(frozen=True)
@@ -53,19 +72,19 @@ class Examples:
     split: Split
     seed: int
 
-    def sample(self, count: int) -> Part:
+    def sample(self, count: int) -> Batch:
         """`count` different examples at random."""
         if count > len(self._shuffled):
             raise StudyError(f"scoring wants {count} examples, training has {len(self._shuffled)}: ask for fewer")
-        return self.split.arrays.training.take(self._shuffled[:count])
+        return self.split.arrays.training.batch(self._shuffled[:count], CPU)
 
-    def balanced(self, per_class: int) -> Part:
+    def balanced(self, per_class: int) -> Batch:
         """`per_class` different examples at random of each class, sorted by class."""
         labels = self.split.arrays.training.labels[self._shuffled]
         chosen = [self._shuffled[labels == label][:per_class] for label in labels.unique()]
         if any(len(indices) < per_class for indices in chosen):
             raise StudyError(f"scoring wants {per_class} examples of each class, some have fewer: ask for fewer")
-        return self.split.arrays.training.take(torch.cat(chosen))
+        return self.split.arrays.training.batch(torch.cat(chosen), CPU)
 
     @cached_property
     def _shuffled(self) -> Tensor:

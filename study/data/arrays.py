@@ -1,9 +1,18 @@
-"""What a data set is once loaded: tensors in memory."""
+"""What a data set is once loaded, and how batches are made of it."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+# Normalised examples that are gone through again and again are kept up to this size: those of MNIST are.
+KEPT_BYTES = 64 * 2**20
+
+# Images are moved to a GPU as a whole up to this size: all data sets of the papers but ImageNet.
+RESIDENT_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
@@ -14,19 +23,79 @@ class Shape:
     classes: int
 
 
+class Images(Protocol):
+    """Images of shape (n, channels, height, width), gathered by indices.
+
+    A tensor in memory, one that is mapped from a file, or a reader that decodes what it is asked for.
+    """
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __getitem__(self, indices: Tensor, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
-class Part:
-    """Examples: inputs (n, channels, height, width), float32 and normalised; labels (n), int64."""
+class Batch:
+    """Examples as networks take them: inputs normalised, labels (n) int64."""
 
     inputs: Tensor
     labels: Tensor
 
+
+@dataclass(frozen=True)
+class Part:
+    """Examples: inputs (n, channels, height, width), labels (n) int64; mean and deviation of each channel.
+
+    uint8 inputs are pixels, mean and deviation those of pixels scaled to [0, 1]; batches of them are float32,
+    normalised. Floating-point inputs are taken as they are.
+    """
+
+    inputs: Images
+    labels: Tensor
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, indices: Tensor) -> "Part":
-        """The examples at `indices`, copied."""
-        return Part(self.inputs[indices], self.labels[indices])
+    def batch(self, indices: Tensor, device: torch.device) -> Batch:
+        """The examples at `indices`, normalised on the device."""
+        inputs = self.inputs[indices].to(device)
+        return Batch(inputs if inputs.is_floating_point() else self._normalise(inputs), self.labels[indices].to(device))
+
+    def batches(self, indices: Tensor, size: int, device: torch.device) -> Iterable[Batch]:
+        """The examples at `indices` in order, `size` at a time, to be gone through any number of times.
+
+        They are normalised once and kept on the device, or anew each time where that takes more than KEPT_BYTES.
+        """
+        batches = _Batches(self, indices, size, device)
+        return list(batches) if 4 * len(indices) * math.prod(self.inputs.shape[1:]) <= KEPT_BYTES else batches
+
+    def on(self, device: torch.device) -> "Part":
+        """The same examples, held in the memory of a GPU where they fit."""
+        if device.type == "cpu" or not isinstance(self.inputs, Tensor) or self.inputs.nbytes > RESIDENT_BYTES:
+            return self
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
+    def black(self) -> Tensor:
+        """A black pixel, normalised: (channels, 1, 1)."""
+        return self._normalise(torch.zeros(len(self.mean), 1, 1, dtype=torch.uint8))
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    part: Part
+    indices: Tensor
+    size: int
+    device: torch.device
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self.part.batch(indices, self.device) for indices in self.indices.split(self.size))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from study.execute.pool import Pool
 from study.execute.queue import Queue
 from study.files import remove_leftovers
 from study.lineage import Node
-from study.plan import Plan, PlannedCell, plan_cell
+from study.plan import Plan, PlannedCell, iterations, plan_cell
 from study.record import Record, read, summarise, write
 from study.store import Store
 from study.terminal import Display
@@ -61,7 +61,7 @@ def execute(sweep: Sweep, display: Display) -> None:
 def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder") -> None:
     queue = Queue(missing, sweep.store, sweep.run.cluster.pack)
     size = min(workers(sweep.run.cluster), len(missing))
-    length = {training: node.arguments["recipe"]["iterations"] for training, node in missing.items()}
+    length = {training: iterations(node) for training, node in missing.items()}
     with Pool(size, sweep.run.store, device(sweep.run.cluster)) as pool, display.progress(sum(length.values())) as show:
         while queue.has_work or pool.busy:
             while pool.has_room and (pack := queue.next_pack()):

@@ -20,7 +20,7 @@ from study.cell import Dataset, Model, Recipe
 from study.data import Examples
 from study.errors import StudyError
 from study.lineage import Node, initial, step_function
-from study.models import prunable
+from study.models.paths import effective
 from study.store import Store
 from study.training.loop import train
 
@@ -82,14 +82,16 @@ def _run(node: Node, store: Store, device: torch.device, reported: Any) -> None:
     def report(iteration: int) -> None:
         reported.value = iteration
 
-    outcome = train(network.to(device), mask, split, recipe, node.arguments["seed"], report)
+    part = {name: node.arguments[name] for name in ("since", "until") if name in node.arguments}
+    outcome = train(network.to(device), mask, split, recipe, node.arguments["seed"], report, **part)
     result = {
+        "prunable": {name: kept.numel() for name, kept in mask.items()},
         "kept": {name: int(kept.sum()) for name, kept in mask.items()},
-        "prunable": {name: weight.numel() for name, weight in prunable(network).items()},
+        "effective": effective(network, mask, split.arrays.training.inputs.shape[1:]),
         "diverged_at": outcome.diverged_at,
         "curves": asdict(outcome.curves),
         "cost": {
-            "iterations": outcome.curves.iteration[-1],
+            "iterations": outcome.curves.iteration[-1] - outcome.curves.iteration[0],
             "wall_seconds": outcome.wall_seconds,
             "cpu_seconds": outcome.cpu_seconds,
             "mask_wall_seconds": mask_wall_seconds,
@@ -128,8 +130,10 @@ class Values:
                 return self._mask(path, argument)
 
     def _initial_network(self, node: Node) -> nn.Module:
-        shape = data.shape(node.arguments["dataset"])
-        return models.build(Model(**node.arguments["model"]), shape.inputs, shape.classes, node.arguments["seed"])
+        shape = data.shape(node.arguments["dataset"], node.arguments.get("size", 0))
+        model, seed = Model(**node.arguments["model"]), node.arguments["seed"]
+        draw = node.arguments.get("draw")
+        return models.build(model, shape.inputs, shape.classes, f"{seed}/{draw}" if draw else seed)
 
     def _mask(self, path: str, node: Node) -> dict[str, Tensor]:
         mask: dict[str, Tensor] | None = self.store.mask(node.id)

@@ -3,14 +3,17 @@
 A method takes what it names among
 
     start      the network at its initial weights (a node)
+    redrawn    gives the network at another draw of its initial weights, if need be by another scheme (a node)
     examples   training examples to score with (a node)
+    inputs     the shape of one example
     layers     the prunable layers: name -> shape, in order, the output layer last
     sparsity   the fraction of prunable weights to remove
     seed       the cell's seed, for a random stream of its own
+    ranking    which scores to keep: the highest, unless a control turns it round
 
 and, as keyword-only arguments with defaults, its settings, which conf/method/NAME.yaml repeats. It returns a mask,
-or (network, mask) where training does not start from the initial weights. To have a network trained on the way it
-yields `Training(start, mask)` and is handed the trained network. All of these are nodes (study/lineage.py): work on
+or a `Training` where that does not start from the initial weights. To have a network trained on the way it yields a
+`Training` and is handed the trained network. All of these are nodes (study/lineage.py): work on
 their values belongs in a `@mask_step`.
 """
 
@@ -28,7 +31,7 @@ from study.cell import Method
 
 def names() -> list[str]:
     """All methods, by their files."""
-    shared = {"__init__", "masks"}
+    shared = {"__init__", "controls", "masks", "scoring"}
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in shared)
 
 
@@ -39,9 +42,9 @@ def load(name: str) -> Callable[..., Any]:
     return method
 
 
-def has_sparsity(name: str) -> bool:
-    """Whether the method prunes at all."""
-    return "sparsity" in inspect.signature(load(name)).parameters
+def takes(name: str, handle: str) -> bool:
+    """Whether the method names a handle: one without sparsity does not prune, one without ranking has no scores."""
+    return handle in inspect.signature(load(name)).parameters
 
 
 @cache

@@ -5,43 +5,114 @@ equations 5 to 8. To first order, removing weight j changes the gradient norm dL
 
     S(-theta) = -theta * (H g)        remove the weights with the highest S, keep the rest
 
-H g is the gradient of <g, dL> with g held constant (the paper's algorithm 2), so it costs two backward passes.
+H g is the gradient of <g, dL> with g held constant (the paper's algorithm 2). With several batches g is the sum over
+all of them, and each then back-propagates <g, dL_b>: the same examples in both passes.
 
-From the authors' code: logits are divided by a temperature of 200, and the examples are balanced, ten of each class.
+The defaults are the paper's, with the authors' code where the paper is silent: logits divided by a temperature of 200,
+ten balanced examples of each class, batch norm in train mode. The code also draws the linear layers anew for scoring
+(`redraw=linear`; for ImageNet only the last, `redraw=head`).
 
-Deviations: exactly k weights are kept (the code's threshold removes one less), and the weights scored are those trained
-(the code draws every linear layer anew for scoring).
+Deviation: exactly k weights are kept; the code's threshold removes one less than it means to.
 """
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 
+from study.cell import Count, Init, Positive, PositiveCount
 from study.data import Examples
-from study.lineage import mask_step
-from study.methods.masks import Mask, keep_top, kept_count
-from study.models import prunable
+from study.lineage import Node, mask_step
+from study.methods.masks import Mask, Ranking
+from study.methods.scoring import (
+    Batch,
+    BatchNorm,
+    Scored,
+    Weights,
+    check_examples,
+    draw,
+    for_scoring,
+    loss,
+    prune_in_rounds,
+    rankable,
+    summed,
+)
+from study.seeding import stream
+
+
+def grasp(
+    start: Node,
+    redrawn: Callable[[Init | None], Node],
+    examples: Node,
+    sparsity: float,
+    seed: int,
+    ranking: Ranking,
+    *,
+    scoring_examples: Count = 0,
+    examples_per_class: Count = 10,
+    batches: PositiveCount = 1,
+    temperature: Positive = 200.0,
+    batch_norm: BatchNorm = "train",
+    redraw: Literal["nothing", "head", "linear"] = "nothing",
+    scored: Scored = "trained",
+    rounds: PositiveCount = 1,
+) -> Node:
+    """Remove the weights with the highest -w (H g): those whose removal costs the gradient norm least."""
+    check_examples(scoring_examples, examples_per_class, batches)
+    return gradient_flow(
+        start if scored == "trained" else redrawn(None if scored == "redrawn" else scored),
+        examples,
+        sparsity,
+        seed,
+        ranking=ranking,
+        scoring_examples=scoring_examples,
+        examples_per_class=examples_per_class,
+        batches=batches,
+        temperature=temperature,
+        batch_norm=batch_norm,
+        redraw=redraw,
+        rounds=rounds,
+    )
 
 
 @mask_step
-def grasp(
-    start: nn.Module,
+def gradient_flow(
+    network: nn.Module,
     examples: Examples,
     sparsity: float,
+    seed: int,
     *,
-    examples_per_class: Annotated[int, Field(strict=True, ge=1)] = 10,
-    temperature: Annotated[float, Field(strict=True, gt=0)] = 200.0,
+    ranking: Ranking = "score",
+    scoring_examples: int = 0,
+    examples_per_class: int = 10,
+    batches: int = 1,
+    temperature: float = 200.0,
+    batch_norm: BatchNorm = "train",
+    redraw: str = "nothing",
+    rounds: int = 1,
 ) -> Mask:
-    """Remove the weights with the highest -w (H g): those whose removal costs the gradient norm least."""
-    weights = prunable(start)
-    batch = examples.balanced(examples_per_class)
-    loss = cross_entropy(start(batch.inputs) / temperature, batch.labels)
-    gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-    flow = torch.stack([(g.detach() * g).sum() for g in gradients]).sum()
-    hessian_gradients = torch.autograd.grad(flow, list(weights.values()))
-    removable = {name: -(w * hg).detach() for (name, w), hg in zip(weights.items(), hessian_gradients, strict=True)}
-    kept = kept_count(sum(w.numel() for w in weights.values()), sparsity)
-    return keep_top({name: -score for name, score in removable.items()}, kept)
+    scored = for_scoring(network, batch_norm)
+    _redraw(scored, redraw, seed)
+    drawn = draw(examples, scoring_examples, examples_per_class, batches)
+
+    def minus_removal_score(weights: Weights) -> list[Tensor]:
+        leaves = list(weights.values())
+        g = summed(torch.autograd.grad(loss(scored, weights, batch, temperature), leaves) for batch in drawn)
+
+        def hessian_times_g(batch: Batch) -> Sequence[Tensor]:
+            gradients = torch.autograd.grad(loss(scored, weights, batch, temperature), leaves, create_graph=True)
+            flow = torch.stack([(a * b).sum() for a, b in zip(g, gradients, strict=True)]).sum()
+            return torch.autograd.grad(flow, leaves)
+
+        hg = summed(hessian_times_g(batch) for batch in drawn)
+        return [(w * product).detach() for w, product in zip(leaves, hg, strict=True)]
+
+    return prune_in_rounds(rankable(scored), sparsity, rounds, ranking, minus_removal_score)
+
+
+def _redraw(network: nn.Module, which: str, seed: int) -> None:
+    """Draw linear layers anew, Xavier normal, for scoring only."""
+    linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    for name, module in {"nothing": [], "head": linear[-1:], "linear": linear}[which]:
+        nn.init.xavier_normal_(module.weight, generator=stream(seed, f"redraw/{name}"))

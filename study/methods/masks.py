@@ -1,6 +1,7 @@
 """Masks: which weights are kept. Exact counts, ties broken by position, pruned weights never come back."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,13 @@ Mask = dict[str, Tensor]
 Layers = Mapping[str, Sequence[int]]
 """Name of a prunable weight -> its shape, in the network's order, the output layer last."""
 
+Ranking = Literal["score", "inverted", "absolute"]
+"""Keep the highest scores; or, as controls (Frankle et al. 2021), the lowest, or the highest magnitudes of scores."""
+
+
+Scope = Literal["global", "layer"]
+"""Whether weights are ranked over all layers together or in each."""
+
 
 def sizes(layers: Layers) -> dict[str, int]:
     """Number of weights by layer."""
@@ -25,8 +33,19 @@ def kept_count(total: int, sparsity: float) -> int:
     return round(total * (1 - sparsity))
 
 
-def keep_top(scores: Mapping[str, Tensor], kept: int) -> Mask:
-    """Keep the `kept` highest scores over all layers together.
+def kept_in_scope(layers: Layers, sparsity: float, scope: Scope) -> int | dict[str, int]:
+    """The count to keep over all layers, or in each layer at the same sparsity to the same total."""
+    total = sizes(layers)
+    kept = kept_count(sum(total.values()), sparsity)
+    if scope == "global":
+        return kept
+    return round_to_total({name: n * (1 - sparsity) for name, n in total.items()}, total, kept)
+
+
+def keep_top(
+    scores: Mapping[str, Tensor], kept: int, ranking: Ranking = "score", within: Mapping[str, Tensor] | None = None
+) -> Mask:
+    """Keep the `kept` highest scores over all layers together, among the weights of the mask `within` if given.
 
     Of equal scores the first in the network's order stays. Raises ValueError where a score is not finite.
     """
@@ -34,7 +53,13 @@ def keep_top(scores: Mapping[str, Tensor], kept: int) -> Mask:
     if not flat.isfinite().all():
         raise ValueError("scores are not finite: the network's loss or gradient overflowed")
     chosen = torch.zeros(len(flat), dtype=torch.bool)
-    chosen[flat.sort(descending=True, stable=True).indices[:kept]] = True
+    eligible = torch.ones_like(chosen) if within is None else torch.cat([within[name].flatten() for name in scores])
+    ranked = {"score": flat, "inverted": -flat, "absolute": flat.abs()}[ranking][eligible]
+    if kept:
+        lowest = ranked.kthvalue(len(ranked) - kept + 1).values
+        above, ties = ranked > lowest, (ranked == lowest).nonzero().flatten()
+        above[ties[: kept - int(above.sum())]] = True
+        chosen[eligible] = above
     parts = chosen.split([score.numel() for score in scores.values()])
     return {name: part.view(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
 
@@ -46,46 +71,59 @@ def full_mask(layers: Layers) -> Mask:
 
 
 @mask_step
-def prune_smallest(network: nn.Module, mask: Mask, kept: int | Mapping[str, int]) -> Mask:
-    """Keep the largest |w| among the weights that `mask` keeps: a count over all layers, or one for each."""
-    scores = {name: weight.detach().abs().masked_fill(~mask[name], -1.0) for name, weight in prunable(network).items()}
+def prune_smallest(
+    network: nn.Module,
+    mask: Mask,
+    kept: int | Mapping[str, int],
+    *,
+    spared: Sequence[str] = (),
+    ranking: Ranking = "score",
+) -> Mask:
+    """Keep the largest |w| among the weights that `mask` keeps.
+
+    `kept` is a count for each layer, or one over all layers together but the `spared`, which stay as they are.
+    """
+    scores = {name: weight.detach().abs() for name, weight in prunable(network).items()}
     if isinstance(kept, int):
-        return keep_top(scores, kept)
-    return {name: keep_top({name: score}, kept[name])[name] for name, score in scores.items()}
+        ranked = {name: score for name, score in scores.items() if name not in spared}
+        return mask | keep_top(ranked, kept, ranking, mask)
+    return {name: keep_top({name: score}, kept[name], ranking, mask)[name] for name, score in scores.items()}
 
 
-def ladder(layers: Layers, sparsity: float, rate: float, output_rate: float) -> Iterator[dict[str, int]]:
+def ladder(layers: Layers, sparsity: float, rates: Mapping[str, float]) -> Iterator[dict[str, int]]:
     """Weights kept by layer after each round of iterative pruning, down to exactly `sparsity`.
 
-    Round k keeps (1 - rate)^k of each layer, (1 - output_rate)^k of the output layer (Frankle & Carbin 2019,
-    section 2). A target between two rounds is met by a last, gentler one: the same powers with a fractional k,
-    rounded by largest remainder to the exact total. Its earlier rounds are those of every other target.
+    Round k keeps (1 - rate)^k of a layer (Frankle & Carbin 2019, section 2). A target between two rounds is met by a
+    last, gentler one: the same powers with a fractional k, rounded by largest remainder to the exact total. Its earlier
+    rounds are those of every other target. Raises ValueError where the rates can't reach the sparsity.
     """
     total = sizes(layers)
-    remaining = dict.fromkeys(total, 1 - rate)
-    remaining[list(total)[-1]] = 1 - output_rate
     target = kept_count(sum(total.values()), sparsity)
+    if target < sum(count for name, count in total.items() if rates[name] == 0):
+        raise ValueError("layers with a pruning rate of 0 hold more weights than are to be kept: lower the sparsity")
 
     def share(k: float) -> dict[str, float]:
-        return {name: total[name] * remaining[name] ** k for name in total}
+        return {name: total[name] * (1 - rates[name]) ** k for name in total}
 
     before, k = total, 0
     while sum(before.values()) > target:
         k += 1
         after = {name: round(count) for name, count in share(k).items()}
         if sum(after.values()) < target:
-            low, high = k - 1.0, float(k)
-            for _ in range(100):
-                middle = (low + high) / 2
-                low, high = (middle, high) if sum(share(middle).values()) > target else (low, middle)
-            after = _round_to_total(share(high), before, target)
+            after = round_to_total(share(_power(share, target, k - 1, k)), before, target)
         if after == before:
-            raise ValueError("a round of pruning removes nothing: raise rate or output_rate")
+            raise ValueError("a round of pruning removes nothing: raise the pruning rates")
         yield after
         before = after
 
 
-def _round_to_total(share: Mapping[str, float], at_most: Mapping[str, int], total: int) -> dict[str, int]:
+def one_round(layers: Layers, sparsity: float, rates: Mapping[str, float]) -> dict[str, int]:
+    """Weights kept by layer where one round goes all the way: what many rounds at these rates would keep of each."""
+    rungs = list(ladder(layers, sparsity, rates))
+    return rungs[-1] if rungs else sizes(layers)
+
+
+def round_to_total(share: Mapping[str, float], at_most: Mapping[str, int], total: int) -> dict[str, int]:
     """Integers near `share` that sum to `total`, none above `at_most`: the largest remainders are rounded up."""
     counts = {name: min(int(value), at_most[name]) for name, value in share.items()}
     by_remainder = sorted(share, key=lambda name: int(share[name]) - share[name])
@@ -94,3 +132,11 @@ def _round_to_total(share: Mapping[str, float], at_most: Mapping[str, int], tota
             if counts[name] < at_most[name] and sum(counts.values()) < total:
                 counts[name] += 1
     return counts
+
+
+def _power(share: Callable[[float], Mapping[str, float]], target: int, low: float, high: float) -> float:
+    """The k between `low` and `high` at which the shares sum to the target, by bisection."""
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(share(middle).values()) > target else (low, middle)
+    return high

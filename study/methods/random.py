@@ -2,19 +2,23 @@
 
 import torch
 
-from study.lineage import mask_step
-from study.methods.masks import Layers, Mask, keep_top, kept_count, sizes
+from study.lineage import Node, mask_step
+from study.methods.masks import Layers, Mask, Scope, keep_top, kept_in_scope, sizes
 from study.seeding import stream
 
 
-@mask_step
-def random(layers: Layers, sparsity: float, seed: int) -> Mask:
-    """Keep a uniformly random subset of all prunable weights: one global random ranking.
+def random(layers: Layers, sparsity: float, seed: int, *, scope: Scope = "global") -> Node:
+    """Keep a uniformly random subset: of all weights, each layer's density equal up to chance, or exactly in each."""
+    return random_mask(layers, sparsity, seed, scope=scope)
 
-    Each layer's density is the network's up to chance.
-    """
+
+@mask_step
+def random_mask(layers: Layers, sparsity: float, seed: int, *, scope: Scope = "global") -> Mask:
     total = sizes(layers)
     ranking = torch.rand(sum(total.values()), generator=stream(seed, "mask"), dtype=torch.float64)
     parts = ranking.split(list(total.values()))
     scores = {name: part.view(tuple(layers[name])) for name, part in zip(layers, parts, strict=True)}
-    return keep_top(scores, kept_count(len(ranking), sparsity))
+    kept = kept_in_scope(layers, sparsity, scope)
+    if isinstance(kept, int):
+        return keep_top(scores, kept)
+    return {name: keep_top({name: score}, kept[name])[name] for name, score in scores.items()}

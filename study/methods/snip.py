@@ -7,34 +7,95 @@ connection j is the loss's derivative in its mask at c = 1, on one mini-batch at
 
 The sum changes no ranking and is left out.
 
-Deviations from the authors' code: the weights scored are those trained (the code draws them anew), and biases are
-neither ranked nor pruned (the code ranks them together with the weights).
+The defaults are the paper's. The authors' code differs: it scores with batch norm in eval mode (as here, the paper does
+not say), ranks biases together with the weights (`biases`) and draws the weights anew between scoring and training
+(`scored=redrawn`). The paper's table 3 scores weights of several initialisations and trains one (`scored=normal`, ...).
+Other codes sum over several batches, before or after the absolute value (`batches`, `absolute`), or prune in several
+rounds (`rounds`: de Jorge et al. 2021, Verdenius et al. 2020).
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Literal
 
 import torch
-from pydantic import Field
-from torch import nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 
+from study.cell import Count, Init, PositiveCount
 from study.data import Examples
-from study.lineage import mask_step
-from study.methods.masks import Mask, keep_top, kept_count
-from study.models import prunable
+from study.lineage import Node, mask_step
+from study.methods.masks import Mask, Ranking
+from study.methods.scoring import (
+    Batch,
+    BatchNorm,
+    Scored,
+    Weights,
+    check_examples,
+    draw,
+    for_scoring,
+    loss,
+    prune_in_rounds,
+    rankable,
+    summed,
+)
+
+
+def snip(
+    start: Node,
+    redrawn: Callable[[Init | None], Node],
+    examples: Node,
+    sparsity: float,
+    ranking: Ranking,
+    *,
+    scoring_examples: Count = 100,
+    examples_per_class: Count = 0,
+    batches: PositiveCount = 1,
+    absolute: Literal["after_sum", "before_sum"] = "after_sum",
+    batch_norm: BatchNorm = "eval",
+    biases: bool = False,
+    scored: Scored = "trained",
+    rounds: PositiveCount = 1,
+) -> Node:
+    """Keep the weights with the largest |w dL/dw| over all layers together."""
+    check_examples(scoring_examples, examples_per_class, batches)
+    return connection_sensitivity(
+        start if scored == "trained" else redrawn(None if scored == "redrawn" else scored),
+        examples,
+        sparsity,
+        ranking=ranking,
+        scoring_examples=scoring_examples,
+        examples_per_class=examples_per_class,
+        batches=batches,
+        absolute=absolute,
+        batch_norm=batch_norm,
+        biases=biases,
+        rounds=rounds,
+    )
 
 
 @mask_step
-def snip(
-    start: nn.Module,
+def connection_sensitivity(
+    network: nn.Module,
     examples: Examples,
     sparsity: float,
     *,
-    scoring_examples: Annotated[int, Field(strict=True, ge=1)] = 100,
+    ranking: Ranking = "score",
+    scoring_examples: int = 100,
+    examples_per_class: int = 0,
+    batches: int = 1,
+    absolute: str = "after_sum",
+    batch_norm: BatchNorm = "eval",
+    biases: bool = False,
+    rounds: int = 1,
 ) -> Mask:
-    """Keep the weights with the largest |w dL/dw| over all layers together."""
-    weights = prunable(start)
-    batch = examples.sample(scoring_examples)
-    gradients = torch.autograd.grad(cross_entropy(start(batch.inputs), batch.labels), list(weights.values()))
-    scores = {name: (w * g).abs().detach() for (name, w), g in zip(weights.items(), gradients, strict=True)}
-    return keep_top(scores, kept_count(sum(w.numel() for w in weights.values()), sparsity))
+    scored = for_scoring(network, batch_norm)
+    drawn = draw(examples, scoring_examples, examples_per_class, batches)
+
+    def sensitivity(weights: Weights) -> list[Tensor]:
+        def change(batch: Batch) -> list[Tensor]:
+            gradients = torch.autograd.grad(loss(scored, weights, batch), list(weights.values()))
+            changes = [(w * g).detach() for w, g in zip(weights.values(), gradients, strict=True)]
+            return [c.abs() for c in changes] if absolute == "before_sum" else changes
+
+        return [s.abs() for s in summed(change(batch) for batch in drawn)]
+
+    return prune_in_rounds(rankable(scored, biases), sparsity, rounds, ranking, sensitivity)

@@ -1,21 +1,29 @@
-"""Networks: one file a family, one function a network, ordinary torch modules."""
+"""Networks: one file a family, one function a network, ordinary torch modules.
+
+A new network is a function in its family's file, its layers in the order in which they run and the output layer last,
+and a yaml in conf/model. The weights that docstrings count are the prunable ones. A layer before a batch norm has no
+bias, which the norm would cancel.
+"""
 
 import importlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from study.cell import Model
 from study.models.initialise import initialise
+from study.seeding import Seed
 
 
-def build(model: Model, inputs: torch.Size, classes: int, seed: int) -> nn.Module:
+def build(model: Model, inputs: torch.Size, classes: int, seed: Seed) -> nn.Module:
     """The network at its initial weights, for examples of shape `inputs` (channels, height, width)."""
     network = _construct(model, inputs, classes)
     initialise(network, model.init, seed)
     return network
 
 
+@lru_cache
 def layers(model: Model, inputs: torch.Size, classes: int) -> dict[str, list[int]]:
     """Name -> shape of the prunable weights, without allocating them."""
     with torch.device("meta"):
@@ -24,12 +32,8 @@ def layers(model: Model, inputs: torch.Size, classes: int) -> dict[str, list[int
 
 
 def prunable(network: nn.Module) -> dict[str, Tensor]:
-    """The weights that pruning ranks: those of linear and convolutional layers, in order. No biases, no norms."""
-    return {
-        f"{name}.weight": module.weight
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    }
+    """The weights that pruning ranks: of linear, convolutional and recurrent layers, in order. No biases, no norms."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.dim() > 1}
 
 
 def _construct(model: Model, inputs: torch.Size, classes: int) -> nn.Module:

@@ -6,8 +6,9 @@ from torch import nn
 
 from study.lineage import step_function
 from study.methods import masks
-from study.methods.masks import keep_top, kept_count, ladder, sizes
+from study.methods.masks import keep_top, kept_count, ladder, one_round, sizes
 
+RATES = {"fc1.weight": 0.2, "fc2.weight": 0.2, "output.weight": 0.1}
 LENET = {"fc1.weight": [300, 784], "fc2.weight": [100, 300], "output.weight": [10, 100]}
 full_mask = step_function("study.methods.masks:full_mask")
 prune_smallest = step_function("study.methods.masks:prune_smallest")
@@ -74,7 +75,7 @@ def test_pruned_weights_never_come_back() -> None:
 
 def test_ladder_meets_the_percentages_that_frankle_and_carbin_print() -> None:
     printed = [80.0, 64.1, 51.3, 41.1, 32.9, 26.3, 21.1, 16.9, 13.5, 10.8, 8.7, 7.0, 5.6, 4.5, 3.6, 2.9]
-    rungs = [sum(kept.values()) / 2662 for kept in ladder(LENET, 0.98, 0.2, 0.1)]
+    rungs = [sum(kept.values()) / 2662 for kept in ladder(LENET, 0.98, RATES)]
     assert rungs[: len(printed)] == pytest.approx(printed, abs=0.051)  # one decimal
 
 
@@ -82,7 +83,7 @@ def test_ladder_meets_the_percentages_that_frankle_and_carbin_print() -> None:
 def test_ladder_ends_exactly_and_only_descends(sparsity: float, rate: float, output_rate: float) -> None:
     target = kept_count(266_200, sparsity)
     before = sizes(LENET)
-    rungs = list(ladder(LENET, sparsity, rate, output_rate))
+    rungs = list(ladder(LENET, sparsity, dict.fromkeys(LENET, rate) | {"output.weight": output_rate}))
     for kept in rungs:
         assert all(kept[name] <= before[name] for name in before)
         assert sum(kept.values()) < sum(before.values())
@@ -92,13 +93,36 @@ def test_ladder_ends_exactly_and_only_descends(sparsity: float, rate: float, out
 
 @given(st.floats(0.5, 0.95), st.floats(0.951, 0.999))
 def test_a_deeper_ladder_goes_through_the_rounds_of_a_shallower_one(shallow: float, deep: float) -> None:
-    less, more = list(ladder(LENET, shallow, 0.2, 0.1)), list(ladder(LENET, deep, 0.2, 0.1))
+    less, more = list(ladder(LENET, shallow, RATES)), list(ladder(LENET, deep, RATES))
     assert less[:-1] == more[: len(less) - 1]
 
 
 def test_a_rate_that_removes_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="removes nothing"):
-        list(ladder(LENET, 0.5, 1e-9, 1e-9))
+        list(ladder(LENET, 0.5, dict.fromkeys(LENET, 1e-9)))
+
+
+def test_spared_layers_stay_whole_and_can_make_a_sparsity_impossible() -> None:
+    spared = RATES | {"output.weight": 0.0}
+    assert all(kept["output.weight"] == 1_000 for kept in ladder(LENET, 0.99, spared))
+    with pytest.raises(ValueError, match="lower the sparsity"):
+        list(ladder(LENET, 0.999, spared))
+    network = two_layers()
+    mask = prune_smallest(network, full_mask({"0.weight": [2, 3], "1.weight": [1, 2]}), 2, spared=["1.weight"])
+    assert mask["0.weight"].tolist() == [[True, False, False], [False, False, True]]
+    assert mask["1.weight"].all()
+
+
+def test_one_round_keeps_of_each_layer_what_many_rounds_would() -> None:
+    assert one_round(LENET, 0.9, RATES) == list(ladder(LENET, 0.9, RATES))[-1]
+    assert one_round(LENET, 0.0, RATES) == sizes(LENET)
+
+
+def test_ranking_within_a_mask_never_leaves_it() -> None:
+    scores = {"a": torch.tensor([5.0, -4.0, 3.0, -2.0])}
+    within = {"a": torch.tensor([False, True, True, True])}
+    kept = {r: keep_top(scores, 1, r, within)["a"].tolist().index(True) for r in ("score", "inverted", "absolute")}
+    assert kept == {"score": 2, "inverted": 1, "absolute": 1}
 
 
 def test_layers_and_sizes() -> None:

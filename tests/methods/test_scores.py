@@ -1,6 +1,8 @@
 """SNIP and GraSP against computations that share no code with them."""
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -11,14 +13,21 @@ from torch.nn.functional import cross_entropy
 from study.data import Examples, Split
 from study.data.arrays import Arrays, Part
 from study.lineage import step_function
+from study.methods.scoring import check_examples, draw
+from study.seeding import stream
 
-snip = step_function("study.methods.snip:snip")
-grasp = step_function("study.methods.grasp:grasp")
+snip = step_function("study.methods.snip:connection_sensitivity")
+gradient_flow = step_function("study.methods.grasp:gradient_flow")
+
+
+def grasp(network: nn.Module, examples: Examples, sparsity: float, **settings: Any) -> dict[str, Tensor]:
+    mask: dict[str, Tensor] = gradient_flow(network, examples, sparsity, seed=0, **settings)
+    return mask
 
 
 def examples(inputs: Tensor, labels: Tensor, seed: int = 0) -> Examples:
     part = Part(inputs, labels)
-    return Examples(Split(Arrays(part, part), torch.arange(len(labels)), part), seed)
+    return Examples(Split(Arrays(part, part), torch.arange(len(labels)), torch.arange(0)), seed)
 
 
 def small_network(seed: int) -> nn.Module:
@@ -120,6 +129,139 @@ def test_grasp_removes_what_costs_the_gradient_norm_least(seed: int) -> None:
 
     step = 1e-4
     assert gradient_norm(weights * (1 - step * (1 - kept))) > gradient_norm(weights * (1 - step * kept))
+
+
+def by_hand(seed: int, temperature: float, batches: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Weights, the gradient summed over batches of indices, and each batch's gradient, by automatic Jacobians."""
+    network, (inputs, labels) = small_network(seed), small_batch(seed)
+    weights = weights_of(network)
+    gradients = [
+        torch.autograd.functional.jacobian(
+            lambda w, b=b: loss_at(network, w, inputs[b], labels[b], temperature), weights
+        )
+        for b in batches
+    ]
+    return weights, torch.stack(gradients).sum(0), gradients
+
+
+def drawn_batches(seed: int, batches: int) -> list[Tensor]:
+    """The indices that `draw` puts into each batch where all twelve examples are asked for at random."""
+    order = torch.randperm(12, generator=stream(seed, "score"))
+    return [order[i::batches] for i in range(batches)]
+
+
+@pytest.mark.parametrize("absolute", ["after_sum", "before_sum"])
+def test_snip_over_several_batches_sums_before_or_after_the_absolute_value(absolute: str) -> None:
+    weights, total, each = by_hand(0, 1.0, drawn_batches(0, 3))
+    summed = (weights * total).abs()
+    apart = torch.stack([(weights * g).abs() for g in each]).sum(0)
+    expected = {"after_sum": summed, "before_sum": apart}[absolute]
+    settings = {"scoring_examples": 12, "batches": 3, "absolute": absolute}
+    scored = {k: snip(small_network(0), examples(*small_batch(0)), 1 - k / 45, **settings) for k in range(1, 46)}
+    assert ranking(scored) == expected.argsort(descending=True).tolist()
+    assert summed.argsort().tolist() != apart.argsort().tolist()
+
+
+def test_grasp_over_several_batches_holds_the_sum_of_gradients_constant() -> None:
+    batches = drawn_batches(0, 3)
+    weights, g, _ = by_hand(0, 1.0, batches)
+    network, (inputs, labels) = small_network(0), small_batch(0)
+    hessian = sum(
+        torch.autograd.functional.hessian(lambda w, b=b: loss_at(network, w, inputs[b], labels[b]), weights)
+        for b in batches
+    )
+    settings = {"scoring_examples": 12, "examples_per_class": 0, "batches": 3, "temperature": 1.0}
+    scored = {k: grasp(network, examples(inputs, labels), 1 - k / 45, **settings) for k in range(1, 46)}
+    assert ranking(scored) == (-weights * (hessian @ g)).argsort(stable=True).tolist()
+
+
+def test_balanced_batches_are_balanced_each() -> None:
+    inputs, labels = small_batch(0)
+    for _, batch_labels in draw(examples(inputs, labels), 0, 2, batches=2):
+        assert sorted(batch_labels.tolist()) == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("count", "per_class"), [(0, 0), (5, 5)])
+def test_examples_are_asked_for_in_one_way(count: int, per_class: int) -> None:
+    with pytest.raises(ValueError, match="set one of"):
+        check_examples(count, per_class, 1)
+    check_examples(10, 0, 10)
+    with pytest.raises(ValueError, match="lower method"):
+        check_examples(10, 0, 11)
+
+
+def test_biases_at_zero_are_ranked_last_and_pruned() -> None:
+    network = small_network(0)
+    for name in ("0.bias", "2.bias"):
+        nn.init.zeros_(network.get_parameter(name))
+    mask = snip(network, examples(*small_batch(0)), 8 / 53, scoring_examples=12, biases=True)
+    assert list(mask) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert sum(int(m.sum()) for m in mask.values()) == 45
+    assert not mask["0.bias"].any()
+    assert not mask["2.bias"].any()
+
+
+def test_rounds_are_nested_and_score_the_pruned_network() -> None:
+    network, batch = small_network(1), examples(*small_batch(1))
+    by_rounds = {r: snip(network, batch, 0.9, scoring_examples=12, rounds=r) for r in (1, 5)}
+    assert any(not torch.equal(by_rounds[1][name], by_rounds[5][name]) for name in by_rounds[1])
+    # Two rounds to 4 of 45 weights, done here: first 45 (4 / 45)^(1/2) = 13, then score the network that is left.
+    first = snip(network, batch, 1 - 13 / 45, scoring_examples=12)
+    for name, kept in first.items():
+        network.get_parameter(name).data *= kept
+    second = snip(network, batch, 0.9, scoring_examples=12)
+    both = snip(small_network(1), batch, 0.9, scoring_examples=12, rounds=2)
+    assert all(torch.equal(second[name], both[name]) for name in second)
+    assert all(not (both[name] & ~first[name]).any() for name in first)
+
+
+def test_inverted_and_absolute_rankings() -> None:
+    network, batch = small_network(2), examples(*small_batch(2))
+    top = snip(network, batch, 1 / 3, scoring_examples=12)
+    bottom = snip(network, batch, 2 / 3, scoring_examples=12, ranking="inverted")
+    assert all(torch.equal(top[name], ~bottom[name]) for name in top)  # 30 highest, 15 lowest
+    lowest = grasp(network, batch, 0.6, examples_per_class=4, temperature=1.0, ranking="inverted")
+    highest = grasp(network, batch, 0.6, examples_per_class=4, temperature=1.0)
+    magnitude = grasp(network, batch, 0.6, examples_per_class=4, temperature=1.0, ranking="absolute")
+    assert (
+        len({tuple(torch.cat([m.flatten() for m in x.values()]).tolist()) for x in (lowest, highest, magnitude)}) == 3
+    )
+
+
+def with_norm(seed: int) -> nn.Module:
+    network = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, generator=torch.Generator().manual_seed(seed))
+    return network
+
+
+def test_batch_norm_is_scored_in_the_mode_asked_for_and_left_alone() -> None:
+    network, (inputs, labels) = with_norm(0), small_batch(0)
+    masks = {}
+    for mode in ("train", "eval"):
+        masks[mode] = snip(network, examples(inputs, labels), 0.5, scoring_examples=12, batch_norm=mode)
+        network.train(mode == "train")
+        scored = copy.deepcopy(network)
+        weights = [scored.get_parameter("0.weight"), scored.get_parameter("3.weight")]
+        gradients = torch.autograd.grad(cross_entropy(scored(inputs), labels), weights)
+        flat = torch.cat([(w * g).abs().flatten() for w, g in zip(weights, gradients, strict=True)])
+        expected = torch.zeros(45, dtype=torch.bool).index_fill(0, flat.topk(22).indices, True)
+        assert torch.equal(torch.cat([m.flatten() for m in masks[mode].values()]), expected)
+    assert not torch.equal(masks["train"]["0.weight"], masks["eval"]["0.weight"])
+    assert torch.equal(network.get_buffer("1.running_mean"), torch.zeros(5, dtype=torch.float64))
+    assert network.get_buffer("1.num_batches_tracked") == 0
+
+
+@pytest.mark.parametrize("redraw", ["nothing", "head", "linear"])
+def test_grasp_redraws_what_it_is_told_for_scoring_only(redraw: str) -> None:
+    network, batch = small_network(0), examples(*small_batch(0))
+    before = weights_of(network).clone()
+    mask = grasp(network, batch, 0.5, examples_per_class=4, redraw=redraw)
+    assert torch.equal(weights_of(network), before)
+    for name in {"nothing": [], "head": ["2"], "linear": ["0", "2"]}[redraw]:
+        nn.init.xavier_normal_(network.get_parameter(f"{name}.weight"), generator=stream(0, f"redraw/{name}"))
+    by_hand = grasp(network, batch, 0.5, examples_per_class=4)
+    assert all(torch.equal(mask[name], by_hand[name]) for name in mask)
 
 
 def test_scoring_leaves_the_network_as_it_was() -> None:

@@ -1,0 +1,95 @@
+"""What methods that score weights share: examples, loss, the state of the network while scoring, rounds."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from study.cell import Init
+from study.data import Examples
+from study.methods.masks import Mask, Ranking, keep_top, kept_count
+from study.models import prunable
+
+BatchNorm = Literal["train", "eval"]
+"""Whether batch norm uses the scoring batch's statistics or its own, initial ones."""
+
+Scored = Literal["trained", "redrawn"] | Init
+"""The weights that are scored: those that will be trained, another draw of them, or a draw by another scheme."""
+
+Batch = tuple[Tensor, Tensor]
+Weights = dict[str, Tensor]
+
+
+def check_examples(count: int, per_class: int, batches: int) -> None:
+    """Raise ValueError where scoring examples are asked for in two ways or none, or fewer than there are batches."""
+    if (count == 0) == (per_class == 0):
+        raise ValueError("set one of method.scoring_examples and method.examples_per_class, and the other to 0")
+    if count and batches > count:
+        raise ValueError(f"{count} scoring examples can't fill {batches} batches: lower method.batches")
+
+
+def draw(examples: Examples, count: int, per_class: int, batches: int) -> list[Batch]:
+    """Batches (inputs, labels) of scoring examples: `per_class` of each class in each batch, or where that is 0,
+    `count` at random divided among the batches.
+    """
+    drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count)
+    # Balanced examples are sorted by class: every n-th of them is balanced too.
+    return [(drawn.inputs[i::batches], drawn.labels[i::batches]) for i in range(batches)]
+
+
+def for_scoring(network: nn.Module, batch_norm: BatchNorm) -> nn.Module:
+    """A copy of the network, so that scoring leaves no trace in batch norm's statistics."""
+    scored = copy.deepcopy(network).train()
+    for module in scored.modules():
+        if isinstance(module, _BatchNorm):
+            module.train(batch_norm == "train")
+    return scored
+
+
+def rankable(network: nn.Module, biases: bool = False) -> Weights:
+    """The parameters to rank, in the network's order: the prunable weights, and with `biases` their layers' biases."""
+    names = set(prunable(network))
+    if biases:
+        names |= {name.replace("weight", "bias") for name in names}
+    return {name: parameter for name, parameter in network.named_parameters() if name in names}
+
+
+def loss(network: nn.Module, weights: Weights, batch: Batch, temperature: float = 1.0) -> Tensor:
+    """Mean cross-entropy on a batch, with `weights` for the network's own and logits divided by a temperature."""
+    inputs, labels = batch
+    return cross_entropy(functional_call(network, weights, inputs) / temperature, labels)
+
+
+def summed(terms: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+    """The sum over batches of a sequence of tensors, tensor by tensor."""
+    totals: list[Tensor] = []
+    for term in terms:
+        totals = [a + b for a, b in zip(totals, term, strict=True)] if totals else list(term)
+    return totals
+
+
+def prune_in_rounds(
+    weights: Weights, sparsity: float, rounds: int, ranking: Ranking, score: Callable[[Weights], Sequence[Tensor]]
+) -> Mask:
+    """Score, keep the highest, and again among those kept, each round keeping the same fraction.
+
+    `score` is given the weights as leaves, pruned ones at zero, and gives a score for each.
+    """
+    total = sum(w.numel() for w in weights.values())
+    mask = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    for kept in exponential_rounds(total, kept_count(total, sparsity), rounds):
+        leaves = {name: (w.detach() * mask[name]).requires_grad_() for name, w in weights.items()}
+        mask = keep_top(dict(zip(weights, score(leaves), strict=True)), kept, ranking, mask)
+    return mask
+
+
+def exponential_rounds(total: int, kept: int, rounds: int) -> list[int]:
+    """Counts kept after each of several rounds, each keeping the same fraction, the last exactly `kept`."""
+    if kept == 0:
+        return [0]
+    return [round(total * (kept / total) ** (i / rounds)) for i in range(1, rounds + 1)]

@@ -1,0 +1,56 @@
+"""SynFlow: iterative synaptic flow pruning.
+
+Tanaka, Kunin, Yamins & Ganguli 2020, "Pruning neural networks without any data by iteratively conserving synaptic flow"
+(arXiv 2006.05467), algorithm 1. With all weights replaced by their magnitudes, an input of ones and R the sum of the
+outputs,
+
+    S = |theta| * dR/d|theta|        rho_k = rho^(k / n) kept after round k of n
+
+Each layer's scores sum to the same total (conservation of flow), so no layer is emptied before another.
+
+Scored in float64, where the products over a deep network do not overflow, with batch norm in eval mode at its initial
+statistics, as in the authors' code.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from study.cell import PositiveCount
+from study.lineage import Node, mask_step
+from study.methods.masks import Mask, Ranking
+from study.methods.scoring import Weights, prune_in_rounds, rankable
+
+
+def synflow(
+    start: Node, inputs: Sequence[int], sparsity: float, ranking: Ranking, *, rounds: PositiveCount = 100
+) -> Node:
+    """Keep the weights that carry the most flow, re-scored every round."""
+    return synaptic_flow(start, inputs, sparsity, ranking=ranking, rounds=rounds)
+
+
+@mask_step
+def synaptic_flow(
+    network: nn.Module, inputs: Sequence[int], sparsity: float, *, ranking: Ranking = "score", rounds: int = 100
+) -> Mask:
+    linear = linearised(network)
+    return prune_in_rounds(rankable(linear), sparsity, rounds, ranking, lambda weights: flow(linear, weights, inputs))
+
+
+def linearised(network: nn.Module) -> nn.Module:
+    """A float64 copy in eval mode with every parameter replaced by its magnitude."""
+    copied = copy.deepcopy(network).double().eval()
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.abs_()
+    return copied
+
+
+def flow(linear: nn.Module, weights: Weights, inputs: Sequence[int]) -> list[Tensor]:
+    """Each weight's synaptic flow: |w| dR/d|w| for an input of ones of shape `inputs`."""
+    output = functional_call(linear, weights, torch.ones(1, *inputs, dtype=torch.float64)).sum()
+    gradients = torch.autograd.grad(output, list(weights.values()))
+    return [(w * g).detach() for w, g in zip(weights.values(), gradients, strict=True)]

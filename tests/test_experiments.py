@@ -1,0 +1,102 @@
+"""Every experiment: its head says what its plan says, and its cells run, for two iterations on stand-in data."""
+
+import itertools
+import multiprocessing
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from study import config, data
+from study.compose import Composer
+from study.data.arrays import Arrays, Part
+from study.execute.worker import run_pack
+from study.plan import Plan, plan_cell
+from study.store import Store
+
+CONF = Path(__file__).parent.parent / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+TINY = ["recipe.iterations=2", "recipe.evaluate_every=1", "recipe.batch_size=4", "dataset.validation=4", "sparsity=0.1"]
+
+
+@pytest.fixture(autouse=True)
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hydra's configurations, and a few random images of the true shape for every data set."""
+    for folder in ("train", "test"):
+        for label in range(1000):
+            (tmp_path / "imagenet" / folder / f"class{label:03}").mkdir(parents=True)
+    monkeypatch.setenv("PRUNING_STUDY_DATA", str(tmp_path))
+
+    def load(name: str, size: int = 0) -> Arrays:
+        generator, shape = torch.Generator().manual_seed(0), data.shape(name, size)
+
+        def part(count: int) -> Part:
+            images = torch.randint(0, 256, (count, *shape.inputs), dtype=torch.uint8, generator=generator)
+            channels = shape.inputs[0]
+            return Part(images, torch.arange(count) % shape.classes, (0.5,) * channels, (0.25,) * channels)
+
+        return Arrays(part(4 + 8), part(4))
+
+    monkeypatch.setattr(data, "load", load)
+    data.split.cache_clear()
+    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
+    GlobalHydra.instance().clear()
+    initialize_config_dir(str(CONF), version_base="1.3")
+    yield
+    data.split.cache_clear()
+
+
+def composed(*overrides: str) -> DictConfig:
+    return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def grid(experiment: str) -> dict[str, list[str]]:
+    params = composed(f"experiment={experiment}").hydra.sweeper.params
+    return {key: [value.strip() for value in str(values).split(",")] for key, values in params.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_head_says_what_the_plan_says(experiment: str) -> None:
+    whole = composed(f"experiment={experiment}")
+    assert whole.name == experiment
+    assert whole.hydra.mode.name == "MULTIRUN"
+    values = [[f"{key}={value}" for value in choices] for key, choices in grid(experiment).items()]
+    composer = Composer(GlobalHydra.instance().config_loader(), whole)
+    jobs = (composer.compose([f"experiment={experiment}", *job], 0) for job in itertools.product(*values))
+    cells = {cell.id: cell for cell, _ in map(config.read, jobs)}
+    plan = Plan([plan_cell(cell) for cell in cells.values()])
+
+    head = (CONF / "experiment" / f"{experiment}.yaml").read_text().partition("defaults:")[0]
+    assert re.search(rf"# Command +make sweep( EXP={experiment})?\b", head)
+    assert "# Expected   " in head
+    cost = re.search(r"# Cost +([\d,]+) cells, ([\d,]+) trainings of ([\d,]+)", head)
+    assert cost is not None
+    iterations = next(iter(plan.trainings.values())).arguments["recipe"]["iterations"]
+    assert [int(number.replace(",", "")) for number in cost.groups()] == [len(cells), len(plan.trainings), iterations]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_its_cells_run(experiment: str, tmp_path: Path) -> None:
+    """Every value of the grid is met in some cell, but for sparsities and seeds."""
+    choices = {key: values for key, values in grid(experiment).items() if key not in ("sparsity", "seed")}
+    scoring = {"snip": ["method.scoring_examples=4"], "synflow": ["method.rounds=2"]}
+    scoring["grasp"] = ["method.scoring_examples=4", "method.examples_per_class=0"]
+    for turn in range(max(map(len, choices.values()), default=1)):
+        cell_of = [f"{key}={values[turn % len(values)]}" for key, values in choices.items()]
+        method = composed(f"experiment={experiment}", *cell_of).method.name
+        job = composed(f"experiment={experiment}", *cell_of, *TINY, *scoring.get(method, []))
+        planned = plan_cell(config.read(job)[0])
+        store = Store(tmp_path / "store")
+        reported = multiprocessing.RawValue("Q", 0)
+        assert run_pack(planned.trainings, store, torch.device("cpu"), reported) == {}
+        result = store.result(planned.training.id)
+        assert result["curves"]["iteration"] == [0, 1, 2]
+        sparsity = 0.0 if method == "dense" else 0.1
+        assert sum(result["kept"].values()) == round(sum(result["prunable"].values()) * (1 - sparsity))
