@@ -13,7 +13,7 @@ import numpy.typing as npt
 import seaborn as sns
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from study.analysis.load import METHODS
+from study.analysis.load import rank
 
 ACCURACY_TICKS = [10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8]
 
@@ -44,8 +44,7 @@ def accuracy_against_remaining(cells: pd.DataFrame, path: Path, caption: str) ->
     seeds, bands one standard deviation; the dense network is a horizontal line.
     """
     pruned, dense = cells[cells["sparsity"] > 0], cells[cells["sparsity"] == 0]["test_accuracy"]
-    present = set(pruned["method"])
-    methods = [m for m in METHODS.values() if m in present] + sorted(present - set(METHODS.values()))
+    methods = sorted(pruned["method"].unique(), key=rank)
     with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
         figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
         if len(dense):
@@ -59,7 +58,7 @@ def accuracy_against_remaining(cells: pd.DataFrame, path: Path, caption: str) ->
             style="method",
             hue_order=methods,
             style_order=methods,
-            palette=sns.color_palette("colorblind", len(methods)),
+            palette=sns.color_palette("colorblind" if len(methods) <= 10 else "husl", len(methods)),
             markers=True,
             markersize=7,
             errorbar="sd",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis.load import METHODS
+from study.analysis.load import rank
 from study.files import write_atomically
 
 COLUMNS = {
@@ -24,7 +24,6 @@ COLUMNS = {
 
 def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample standard deviation (n - 1) over seeds, by method and sparsity. Accuracies in percent."""
-    order = {label: position for position, label in enumerate(METHODS.values())}
     grouped = cells.groupby(["method", "sparsity"], as_index=False).agg(
         n=("seed", "size"),
         remaining=("remaining", "mean"),
@@ -35,8 +34,7 @@ def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
         early_stop_iteration=("early_stop_iteration", "mean"),
         collapsed=("status", lambda status: int((status == "collapsed").sum())),
     )
-    position = grouped["method"].map(order).fillna(len(order))
-    return grouped.assign(position=position).sort_values(["position", "method", "sparsity"]).drop(columns="position")
+    return grouped.sort_values("sparsity").sort_values("method", key=lambda names: names.map(rank), kind="stable")
 
 
 def by_method(table: pd.DataFrame) -> pd.DataFrame:
