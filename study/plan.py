@@ -44,9 +44,11 @@ def plan_cell(cell: Cell) -> PlannedCell:
         return Node("train", arguments | part)
 
     start = initial_network()
+    settings = cell.method.model_dump(exclude={"name"})
+    scored = settings.get("scored", "trained")
     handles = {
         "start": start,
-        "redrawn": lambda init: initial_network("scored", init),
+        "network": start if scored == "trained" else initial_network("scored", None if scored == "redrawn" else scored),
         "examples": Node("examples", split),
         "inputs": list(shape.inputs),
         "layers": models.layers(cell.model, shape.inputs, shape.classes),
@@ -55,7 +57,7 @@ def plan_cell(cell: Cell) -> PlannedCell:
         "ranking": {"invert": "inverted", "absolute": "absolute"}.get(cell.control.name, "score"),
     }
     try:
-        found = methods.call(cell.method.name, handles, cell.method.model_dump(exclude={"name"}))
+        found = methods.call(cell.method.name, handles, settings)
         if inspect.isgenerator(found):
             found = _drive(found, training)
     except ValueError as error:

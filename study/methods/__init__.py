@@ -3,7 +3,7 @@
 A method takes what it names among
 
     start      the network at its initial weights (a node)
-    redrawn    gives the network at another draw of its initial weights, if need be by another scheme (a node)
+    network    the network to score: start, or the other draw of it that the setting `scored` asks for (a node)
     examples   training examples to score with (a node)
     inputs     the shape of one example
     layers     the prunable layers: name -> shape, in order, the output layer last

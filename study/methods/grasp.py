@@ -15,22 +15,21 @@ ten balanced examples of each class, batch norm in train mode. The code also dra
 Deviation: exactly k weights are kept; the code's threshold removes one less than it means to.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from study.cell import Count, Init, Positive, PositiveCount
+from study.cell import Count, Positive, PositiveCount
 from study.data import Examples
-from study.lineage import Node, mask_step
+from study.lineage import mask_step
 from study.methods.masks import Mask, Ranking
 from study.methods.scoring import (
     Batch,
     BatchNorm,
     Scored,
     Weights,
-    check_examples,
     draw,
     for_scoring,
     loss,
@@ -41,13 +40,13 @@ from study.methods.scoring import (
 from study.seeding import stream
 
 
+@mask_step
 def grasp(
-    start: Node,
-    redrawn: Callable[[Init | None], Node],
-    examples: Node,
+    network: nn.Module,
+    examples: Examples,
     sparsity: float,
     seed: int,
-    ranking: Ranking,
+    ranking: Ranking = "score",
     *,
     scoring_examples: Count = 0,
     examples_per_class: Count = 10,
@@ -57,58 +56,28 @@ def grasp(
     redraw: Literal["nothing", "head", "linear"] = "nothing",
     scored: Scored = "trained",
     rounds: PositiveCount = 1,
-) -> Node:
-    """Remove the weights with the highest -w (H g): those whose removal costs the gradient norm least."""
-    check_examples(scoring_examples, examples_per_class, batches)
-    return gradient_flow(
-        start if scored == "trained" else redrawn(None if scored == "redrawn" else scored),
-        examples,
-        sparsity,
-        seed,
-        ranking=ranking,
-        scoring_examples=scoring_examples,
-        examples_per_class=examples_per_class,
-        batches=batches,
-        temperature=temperature,
-        batch_norm=batch_norm,
-        redraw=redraw,
-        rounds=rounds,
-    )
-
-
-@mask_step
-def gradient_flow(
-    network: nn.Module,
-    examples: Examples,
-    sparsity: float,
-    seed: int,
-    *,
-    ranking: Ranking = "score",
-    scoring_examples: int = 0,
-    examples_per_class: int = 10,
-    batches: int = 1,
-    temperature: float = 200.0,
-    batch_norm: BatchNorm = "train",
-    redraw: str = "nothing",
-    rounds: int = 1,
 ) -> Mask:
-    scored = for_scoring(network, batch_norm)
-    _redraw(scored, redraw, seed)
+    """Remove the weights with the highest -w (H g): those whose removal costs the gradient norm least.
+
+    `scored` says whose draw `network` is.
+    """
+    network = for_scoring(network, batch_norm)
+    _redraw(network, redraw, seed)
     drawn = draw(examples, scoring_examples, examples_per_class, batches)
 
     def minus_removal_score(weights: Weights) -> list[Tensor]:
         leaves = list(weights.values())
-        g = summed(torch.autograd.grad(loss(scored, weights, batch, temperature), leaves) for batch in drawn)
+        g = summed(torch.autograd.grad(loss(network, weights, batch, temperature), leaves) for batch in drawn)
 
         def hessian_times_g(batch: Batch) -> Sequence[Tensor]:
-            gradients = torch.autograd.grad(loss(scored, weights, batch, temperature), leaves, create_graph=True)
+            gradients = torch.autograd.grad(loss(network, weights, batch, temperature), leaves, create_graph=True)
             flow = torch.stack([(a * b).sum() for a, b in zip(g, gradients, strict=True)]).sum()
             return torch.autograd.grad(flow, leaves)
 
         hg = summed(hessian_times_g(batch) for batch in drawn)
         return [(w * product).detach() for w, product in zip(leaves, hg, strict=True)]
 
-    return prune_in_rounds(rankable(scored), sparsity, rounds, ranking, minus_removal_score)
+    return prune_in_rounds(rankable(network), sparsity, rounds, ranking, minus_removal_score)
 
 
 def _redraw(network: nn.Module, which: str, seed: int) -> None:

@@ -2,18 +2,14 @@
 
 import torch
 
-from study.lineage import Node, mask_step
+from study.lineage import mask_step
 from study.methods.masks import Layers, Mask, Scope, keep_top, kept_in_scope, sizes
 from study.seeding import stream
 
 
-def random(layers: Layers, sparsity: float, seed: int, *, scope: Scope = "global") -> Node:
-    """Keep a uniformly random subset: of all weights, each layer's density equal up to chance, or exactly in each."""
-    return random_mask(layers, sparsity, seed, scope=scope)
-
-
 @mask_step
-def random_mask(layers: Layers, sparsity: float, seed: int, *, scope: Scope = "global") -> Mask:
+def random(layers: Layers, sparsity: float, seed: int, *, scope: Scope = "global") -> Mask:
+    """Keep a uniformly random subset: of all weights, each layer's density equal up to chance, or exactly in each."""
     total = sizes(layers)
     ranking = torch.rand(sum(total.values()), generator=stream(seed, "mask"), dtype=torch.float64)
     parts = ranking.split(list(total.values()))

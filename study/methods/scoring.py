@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from study.cell import Init
 from study.data import Examples
+from study.errors import StudyError
 from study.methods.masks import Mask, Ranking, keep_top, kept_count
 from study.models import prunable
 
@@ -25,18 +26,16 @@ Batch = tuple[Tensor, Tensor]
 Weights = dict[str, Tensor]
 
 
-def check_examples(count: int, per_class: int, batches: int) -> None:
-    """Raise ValueError where scoring examples are asked for in two ways or none, or fewer than there are batches."""
-    if (count == 0) == (per_class == 0):
-        raise ValueError("set one of method.scoring_examples and method.examples_per_class, and the other to 0")
-    if count and batches > count:
-        raise ValueError(f"{count} scoring examples can't fill {batches} batches: lower method.batches")
-
-
 def draw(examples: Examples, count: int, per_class: int, batches: int) -> list[Batch]:
     """Batches (inputs, labels) of scoring examples: `per_class` of each class in each batch, or where that is 0,
     `count` at random divided among the batches.
+
+    Raises StudyError where they are asked for in two ways or none, or are fewer than the batches.
     """
+    if (count == 0) == (per_class == 0):
+        raise StudyError("set one of method.scoring_examples and method.examples_per_class, and the other to 0")
+    if count and batches > count:
+        raise StudyError(f"{count} scoring examples can't fill {batches} batches: lower method.batches")
     drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count)
     # Balanced examples are sorted by class: every n-th of them is balanced too.
     return [(drawn.inputs[i::batches], drawn.labels[i::batches]) for i in range(batches)]

@@ -14,22 +14,20 @@ Other codes sum over several batches, before or after the absolute value (`batch
 rounds (`rounds`: de Jorge et al. 2021, Verdenius et al. 2020).
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from study.cell import Count, Init, PositiveCount
+from study.cell import Count, PositiveCount
 from study.data import Examples
-from study.lineage import Node, mask_step
+from study.lineage import mask_step
 from study.methods.masks import Mask, Ranking
 from study.methods.scoring import (
     Batch,
     BatchNorm,
     Scored,
     Weights,
-    check_examples,
     draw,
     for_scoring,
     loss,
@@ -39,12 +37,12 @@ from study.methods.scoring import (
 )
 
 
+@mask_step
 def snip(
-    start: Node,
-    redrawn: Callable[[Init | None], Node],
-    examples: Node,
+    network: nn.Module,
+    examples: Examples,
     sparsity: float,
-    ranking: Ranking,
+    ranking: Ranking = "score",
     *,
     scoring_examples: Count = 100,
     examples_per_class: Count = 0,
@@ -54,48 +52,17 @@ def snip(
     biases: bool = False,
     scored: Scored = "trained",
     rounds: PositiveCount = 1,
-) -> Node:
-    """Keep the weights with the largest |w dL/dw| over all layers together."""
-    check_examples(scoring_examples, examples_per_class, batches)
-    return connection_sensitivity(
-        start if scored == "trained" else redrawn(None if scored == "redrawn" else scored),
-        examples,
-        sparsity,
-        ranking=ranking,
-        scoring_examples=scoring_examples,
-        examples_per_class=examples_per_class,
-        batches=batches,
-        absolute=absolute,
-        batch_norm=batch_norm,
-        biases=biases,
-        rounds=rounds,
-    )
-
-
-@mask_step
-def connection_sensitivity(
-    network: nn.Module,
-    examples: Examples,
-    sparsity: float,
-    *,
-    ranking: Ranking = "score",
-    scoring_examples: int = 100,
-    examples_per_class: int = 0,
-    batches: int = 1,
-    absolute: str = "after_sum",
-    batch_norm: BatchNorm = "eval",
-    biases: bool = False,
-    rounds: int = 1,
 ) -> Mask:
-    scored = for_scoring(network, batch_norm)
+    """Keep the weights with the largest |w dL/dw| over all layers together; `scored` says whose draw `network` is."""
+    network = for_scoring(network, batch_norm)
     drawn = draw(examples, scoring_examples, examples_per_class, batches)
 
     def sensitivity(weights: Weights) -> list[Tensor]:
         def change(batch: Batch) -> list[Tensor]:
-            gradients = torch.autograd.grad(loss(scored, weights, batch), list(weights.values()))
+            gradients = torch.autograd.grad(loss(network, weights, batch), list(weights.values()))
             changes = [(w * g).detach() for w, g in zip(weights.values(), gradients, strict=True)]
             return [c.abs() for c in changes] if absolute == "before_sum" else changes
 
         return [s.abs() for s in summed(change(batch) for batch in drawn)]
 
-    return prune_in_rounds(rankable(scored, biases), sparsity, rounds, ranking, sensitivity)
+    return prune_in_rounds(rankable(network, biases), sparsity, rounds, ranking, sensitivity)

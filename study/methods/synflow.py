@@ -20,22 +20,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from study.cell import PositiveCount
-from study.lineage import Node, mask_step
+from study.lineage import mask_step
 from study.methods.masks import Mask, Ranking
 from study.methods.scoring import Weights, prune_in_rounds, rankable
 
 
-def synflow(
-    start: Node, inputs: Sequence[int], sparsity: float, ranking: Ranking, *, rounds: PositiveCount = 100
-) -> Node:
-    """Keep the weights that carry the most flow, re-scored every round."""
-    return synaptic_flow(start, inputs, sparsity, ranking=ranking, rounds=rounds)
-
-
 @mask_step
-def synaptic_flow(
-    network: nn.Module, inputs: Sequence[int], sparsity: float, *, ranking: Ranking = "score", rounds: int = 100
+def synflow(
+    network: nn.Module,
+    inputs: Sequence[int],
+    sparsity: float,
+    ranking: Ranking = "score",
+    *,
+    rounds: PositiveCount = 100,
 ) -> Mask:
+    """Keep the weights that carry the most flow, re-scored every round."""
     linear = linearised(network)
     return prune_in_rounds(rankable(linear), sparsity, rounds, ranking, lambda weights: flow(linear, weights, inputs))
 

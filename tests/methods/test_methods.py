@@ -8,6 +8,8 @@ from omegaconf import OmegaConf
 
 from study import methods
 from study.lineage import Node, Training, step_function
+from study.plan import plan_cell
+from tests.test_plan import cell
 
 ROOT = Path(__file__).parent.parent.parent
 LAYERS = {"fc1.weight": [300, 784], "fc2.weight": [100, 300], "output.weight": [10, 100]}
@@ -21,7 +23,6 @@ def handles(sparsity: float = 0.9, seed: int = 0) -> dict[str, object]:
         "sparsity": sparsity,
         "seed": seed,
         "ranking": "score",
-        "redrawn": lambda init: Node("initialise", {"seed": seed, "draw": init or "scored"}),
     }
 
 
@@ -71,17 +72,19 @@ def test_magnitude_goes_on_from_the_trained_weights() -> None:
 
 @pytest.mark.parametrize("method", ["snip", "grasp"])
 def test_weights_scored_are_those_trained_or_another_draw(method: str) -> None:
-    networks = {
-        scored: next(iter(methods.call(method, handles(), {"scored": scored}).parents()))
-        for scored in ("trained", "redrawn", "normal")
+    trainings = {
+        scored: plan_cell(cell(method, scored=scored)).training for scored in ("trained", "redrawn", "he_normal")
     }
-    assert networks["trained"] == Node("initialise", {"seed": 0})
-    assert networks["redrawn"] == Node("initialise", {"seed": 0, "draw": "scored"})
-    assert networks["normal"] == Node("initialise", {"seed": 0, "draw": "normal"})
+    scored = {name: training.arguments["mask"].arguments["network"] for name, training in trainings.items()}
+    assert len({training.arguments["start"] for training in trainings.values()}) == 1
+    assert scored["trained"] == trainings["trained"].arguments["start"]
+    assert len(set(scored.values())) == 3
+    assert scored["he_normal"].arguments["model"]["init"] == "he_normal"
+    assert scored["redrawn"].arguments["draw"] == "scored"
 
 
 def test_random_by_layer_keeps_the_same_fraction_of_each() -> None:
-    mask = step_function("study.methods.random:random_mask")(LAYERS, 0.9, 0, scope="layer")
+    mask = step_function("study.methods.random:random")(LAYERS, 0.9, 0, scope="layer")
     assert {name: int(m.sum()) for name, m in mask.items()} == {
         "fc1.weight": 23_520,
         "fc2.weight": 3_000,
@@ -122,7 +125,7 @@ def test_a_global_ticket_ranks_all_but_the_spared_layers_together() -> None:
 
 
 def test_random_masks_follow_the_seed_and_spread_over_layers() -> None:
-    random = step_function("study.methods.random:random_mask")
+    random = step_function("study.methods.random:random")
     first, again, other = (random(LAYERS, 0.9, seed) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in LAYERS)
     assert not torch.equal(first["fc1.weight"], other["fc1.weight"])

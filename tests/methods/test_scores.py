@@ -12,16 +12,17 @@ from torch.nn.functional import cross_entropy
 
 from study.data import Examples, Split
 from study.data.arrays import Arrays, Part
+from study.errors import StudyError
 from study.lineage import step_function
-from study.methods.scoring import check_examples, draw
+from study.methods.scoring import draw
 from study.seeding import stream
 
-snip = step_function("study.methods.snip:connection_sensitivity")
-gradient_flow = step_function("study.methods.grasp:gradient_flow")
+snip = step_function("study.methods.snip:snip")
+grasp_step = step_function("study.methods.grasp:grasp")
 
 
 def grasp(network: nn.Module, examples: Examples, sparsity: float, **settings: Any) -> dict[str, Tensor]:
-    mask: dict[str, Tensor] = gradient_flow(network, examples, sparsity, seed=0, **settings)
+    mask: dict[str, Tensor] = grasp_step(network, examples, sparsity, seed=0, **settings)
     return mask
 
 
@@ -183,11 +184,12 @@ def test_balanced_batches_are_balanced_each() -> None:
 
 @pytest.mark.parametrize(("count", "per_class"), [(0, 0), (5, 5)])
 def test_examples_are_asked_for_in_one_way(count: int, per_class: int) -> None:
-    with pytest.raises(ValueError, match="set one of"):
-        check_examples(count, per_class, 1)
-    check_examples(10, 0, 10)
-    with pytest.raises(ValueError, match="lower method"):
-        check_examples(10, 0, 11)
+    batch = examples(*small_batch(0))
+    with pytest.raises(StudyError, match="set one of"):
+        draw(batch, count, per_class, 1)
+    assert len(draw(batch, 10, 0, 10)) == 10
+    with pytest.raises(StudyError, match="lower method"):
+        draw(batch, 10, 0, 11)
 
 
 def test_biases_at_zero_are_ranked_last_and_pruned() -> None:

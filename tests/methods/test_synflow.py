@@ -9,7 +9,7 @@ from study.lineage import step_function
 from study.methods.scoring import rankable
 from study.methods.synflow import flow, linearised
 
-synaptic_flow = step_function("study.methods.synflow:synaptic_flow")
+synflow = step_function("study.methods.synflow:synflow")
 VGG, INPUTS = Model(name="vgg_16", family="vgg"), torch.Size([3, 32, 32])
 LENET, MNIST = Model(name="lenet_300_100", family="lenet"), torch.Size([1, 28, 28])
 
@@ -32,14 +32,14 @@ def test_flow_of_a_network_worked_by_hand() -> None:
     first, second = flow(linear, {n: w.detach().requires_grad_() for n, w in rankable(linear).items()}, [1])
     assert first.tolist() == [[2.0], [3.0]]
     assert second.tolist() == [[2.0, 3.0]]
-    mask = synaptic_flow(network, [1], 0.5, rounds=1)
+    mask = synflow(network, [1], 0.5, rounds=1)
     assert mask["0.weight"].tolist() == [[False], [True]]
     assert mask["1.weight"].tolist() == [[False, True]]
 
 
 @pytest.mark.slow
 def test_vgg_16_does_not_collapse_at_99_9_percent() -> None:
-    mask = synaptic_flow(models.build(VGG, INPUTS, 10, seed=0), INPUTS, 0.999, rounds=100)
+    mask = synflow(models.build(VGG, INPUTS, 10, seed=0), INPUTS, 0.999, rounds=100)
     kept = {name: int(m.sum()) for name, m in mask.items()}
     assert sum(kept.values()) == round(14_715_584 * 0.001)
     assert min(kept.values()) > 0
