@@ -47,7 +47,13 @@ def ladder_of(*sparsities: float) -> list[Cell]:
 
 
 def finish(store: Store, training: str) -> None:
-    cost = {"iterations": 10, "wall_seconds": 2.0, "cpu_seconds": 2.0, "mask_wall_seconds": 0.0}
+    cost = {
+        "engine": "dense",
+        "iterations": 10,
+        "mask": {"wall": 3.0, "cpu": 3.0},
+        "training": {"wall": 1.5, "cpu": 1.0},
+        "evaluation": {"wall": 0.5, "cpu": 0.5},
+    }
     store.save_training(training, {"w": torch.zeros(1)}, {"cost": cost})
 
 

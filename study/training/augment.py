@@ -13,8 +13,8 @@ SHIFT = 4
 
 def augmentation(
     kind: Literal["none", "flip_crop", "flip_shift"], black: Tensor, seed: int
-) -> Callable[[Tensor, int], Tensor]:
-    """A function that augments a batch of normalised images, given the iteration whose stream is drawn from.
+) -> Callable[[int, Tensor], Tensor] | None:
+    """A function that augments a batch of normalised images by the stream of an iteration; None where there is none.
 
     The streams are "augment/1", "augment/2" and so on of the seed, so that a training can begin at any iteration.
 
@@ -26,10 +26,10 @@ def augmentation(
     Both are a flip and a uniform shift; they differ in what comes in from outside.
     """
     if kind == "none":
-        return lambda images, iteration: images
+        return None
     outside = black if kind == "flip_crop" else torch.zeros_like(black)
 
-    def augment(images: Tensor, iteration: int) -> Tensor:
+    def augment(iteration: int, images: Tensor) -> Tensor:
         return shift(images, outside, *draw(len(images), stream(seed, f"augment/{iteration}")))
 
     return augment
