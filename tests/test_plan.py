@@ -7,15 +7,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from study import config
+from study import config, methods
 from study.cell import Cell, Control
 from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.execute.queue import LIVES, Queue
 from study.lineage import Node
 from study.plan import Plan, plan_cell
+from study.record import read_folder
 from study.standing import standing
 from study.store import Store
+from tests.conftest import ROOT
 
 NOWHERE = Path("/nonexistent")
 
@@ -57,6 +59,15 @@ def test_equal_cells_are_one() -> None:
     assert cell("snip").id == cell("snip", scoring_examples=100).id
     assert len({cell("snip").id, cell("snip", 0.8).id, cell("snip", seed=1).id, cell("grasp").id}) == 4
     assert cell("snip").id != cell("snip", scoring_examples=10).id
+
+
+def test_published_records_are_of_the_cells_and_trainings_that_their_settings_mean_today() -> None:
+    for record in read_folder(ROOT / "results" / "records" / "quickstart"):
+        method = record.settings["method"]
+        settings = record.settings | {"method": methods.settings_schema(method["name"])(**method)}
+        planned = plan_cell(Cell(**settings))
+        assert planned.cell.id == record.cell
+        assert [node.id for node in planned.trainings] == record.trainings
 
 
 def test_a_ticket_at_half_takes_four_rounds_of_a_fifth() -> None:

@@ -1,19 +1,18 @@
 """The loop against a plain one written out here, and the properties that masks must keep."""
 
 import math
-from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from study.cell import Recipe
+from study.cell import Augment, Recipe
 from study.data import Split
 from study.data.arrays import Arrays, Part
+from study.data.augment import augmentation, draw, shift
 from study.models import prunable
 from study.seeding import stream
-from study.training.augment import augmentation, draw, shift
 from study.training.loop import Curves, evaluate, learning_rate, train
 
 
@@ -185,7 +184,7 @@ def test_a_flip_and_a_shift_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip_crop", "flip_shift"])
-def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Literal["flip_crop", "flip_shift"]) -> None:
+def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Augment) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (20, 3, 6, 5), dtype=torch.uint8, generator=generator)
     part = Part(pixels, torch.zeros(20), mean=(0.4, 0.5, 0.2), std=(0.2, 0.3, 0.25))

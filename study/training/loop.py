@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 from study.cell import Recipe
 from study.data import Split
 from study.data.arrays import Batch
+from study.data.augment import augmentation
 from study.models import prunable
 from study.seeding import stream
-from study.training.augment import augmentation
 
 EVALUATION_BATCH = 500
 

@@ -1,22 +1,21 @@
 """Augmentation of whole batches on their device, as the papers' codes do for CIFAR and Tiny-ImageNet."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from study.seeding import stream
+from study.cell import Augment
+from study.seeding import Seed, stream
 
 SHIFT = 4
 
 
-def augmentation(
-    kind: Literal["none", "flip_crop", "flip_shift"], black: Tensor, seed: int
-) -> Callable[[Tensor, int], Tensor]:
-    """A function that augments a batch of normalised images, given the iteration whose stream is drawn from.
+def augmentation(kind: Augment, black: Tensor, seed: Seed) -> Callable[[Tensor, int], Tensor]:
+    """A function that augments a batch of normalised images, given the number of the stream that it draws from.
 
-    The streams are "augment/1", "augment/2" and so on of the seed, so that a training can begin at any iteration.
+    The streams are "augment/1", "augment/2" and so on of the seed, one for each iteration of a training, which can so
+    begin at any, or for each scoring batch.
 
     flip_crop    flip with probability 1/2, then cut the image's size out of it at random, padded with `black`
                  (channels, 1, 1) by four pixels: GraSP's, and the lottery tickets' for residual networks
