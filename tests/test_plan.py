@@ -14,7 +14,7 @@ from study.execute.pool import Finished, WorkerDied
 from study.execute.queue import LIVES, Queue
 from study.lineage import Node
 from study.plan import Plan, plan_cell
-from study.record import read_folder
+from study.record import Record, read_folder
 from study.standing import standing
 from study.store import Store
 from tests.conftest import ROOT
@@ -40,6 +40,12 @@ def cell(method: str, sparsity: float = 0.9, seed: int = 0, control: Control | N
     return config.read(OmegaConf.create(content))[0]
 
 
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of, from its settings."""
+    method = record.settings["method"]
+    return Cell(**record.settings | {"method": methods.settings_schema(method["name"])(**method)})
+
+
 def plan(*cells: Cell) -> Plan:
     return Plan([plan_cell(c) for c in cells])
 
@@ -63,9 +69,7 @@ def test_equal_cells_are_one() -> None:
 
 def test_published_records_are_of_the_cells_and_trainings_that_their_settings_mean_today() -> None:
     for record in read_folder(ROOT / "results" / "records" / "quickstart"):
-        method = record.settings["method"]
-        settings = record.settings | {"method": methods.settings_schema(method["name"])(**method)}
-        planned = plan_cell(Cell(**settings))
+        planned = plan_cell(cell_of(record))
         assert planned.cell.id == record.cell
         assert [node.id for node in planned.trainings] == record.trainings
 
