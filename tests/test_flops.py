@@ -8,7 +8,7 @@ from study.cell import Model
 from study.models.flops import flops
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
-HAND = {
+HAND: dict[tuple[str, str, tuple[int, ...]], dict[str, int]] = {
     ("lenet_300_100", "lenet", MNIST): {"fc1": 784 * 300, "fc2": 300 * 100, "output": 100 * 10},
     # 24 x 24 and 8 x 8 positions.
     ("lenet_5_caffe", "lenet", MNIST): {

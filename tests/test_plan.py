@@ -7,15 +7,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from study import config
+from study import config, methods
 from study.cell import Cell, Control
 from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.execute.queue import LIVES, Queue
 from study.lineage import Node
 from study.plan import Plan, plan_cell
+from study.record import Record, read_folder
 from study.standing import standing
 from study.store import Store
+from tests.conftest import ROOT
 
 NOWHERE = Path("/nonexistent")
 
@@ -36,6 +38,12 @@ def cell(method: str, sparsity: float = 0.9, seed: int = 0, control: Control | N
         "recipe": {"optimizer": "adam", "learning_rate": 1e-3, "batch_size": 60, "iterations": 10, "evaluate_every": 5},
     }
     return config.read(OmegaConf.create(content))[0]
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of, from its settings."""
+    method = record.settings["method"]
+    return Cell(**record.settings | {"method": methods.settings_schema(method["name"])(**method)})
 
 
 def plan(*cells: Cell) -> Plan:
@@ -63,6 +71,13 @@ def test_equal_cells_are_one() -> None:
     assert cell("snip").id == cell("snip", scoring_examples=100).id
     assert len({cell("snip").id, cell("snip", 0.8).id, cell("snip", seed=1).id, cell("grasp").id}) == 4
     assert cell("snip").id != cell("snip", scoring_examples=10).id
+
+
+def test_published_records_are_of_the_cells_and_trainings_that_their_settings_mean_today() -> None:
+    for record in read_folder(ROOT / "results" / "records" / "quickstart"):
+        planned = plan_cell(cell_of(record))
+        assert planned.cell.id == record.cell
+        assert [node.id for node in planned.trainings] == record.trainings
 
 
 def test_a_ticket_at_half_takes_four_rounds_of_a_fifth() -> None:

@@ -1,42 +1,25 @@
 """The loop against a plain one written out here, and the properties that masks must keep."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from study.cell import Recipe
+from study.cell import Augment, Recipe
 from study.data import Split
 from study.data.arrays import Arrays, Part
+from study.data.augment import augmentation, draw, shift
 from study.models import prunable
 from study.seeding import stream
-from study.training.augment import augmentation, draw, shift
 from study.training.engines.dense import Dense, evaluate
-from study.training.engines.engine import Engine, Task, learning_rate
+from study.training.engines.engine import learning_rate
 from study.training.engines.sparse import Sparse
-from study.training.loop import Curves, Outcome
-from study.training.loop import train as train_together
+from study.training.loop import Curves
+from tests.training import Runs, train
 
-Runs = Callable[[Sequence[Task], Recipe], Engine]
 ENGINES = pytest.mark.parametrize("engine", [Dense, Sparse], ids=["dense", "sparse"])
-
-
-def train(
-    network: nn.Module,
-    mask: dict[str, torch.Tensor],
-    data: Split,
-    recipe: Recipe,
-    seed: int,
-    on_iteration: Callable[[int], None] = lambda iteration: None,
-    engine: Runs = Dense,
-    **part: int,
-) -> Outcome:
-    (outcome,) = train_together([Task(network, mask, data, seed)], recipe, engine, on_iteration, **part)
-    return outcome
 
 
 def toy_split(n: int = 40, classes: int = 3) -> Split:
@@ -211,7 +194,7 @@ def test_a_flip_and_a_shift_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip_crop", "flip_shift"])
-def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Literal["flip_crop", "flip_shift"]) -> None:
+def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Augment) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (20, 3, 6, 5), dtype=torch.uint8, generator=generator)
     part = Part(pixels, torch.zeros(20), mean=(0.4, 0.5, 0.2), std=(0.2, 0.3, 0.25))
@@ -229,7 +212,6 @@ def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Literal[
             canvas = torch.zeros(3, 14, 13)
             canvas[:, 4:10, 4:9] = normalised.flip(2) if flip else normalised
         expected.append(canvas[:, 4 - down : 10 - down, 4 - right : 9 - right])
-    assert augment is not None
     assert torch.equal(augment(7, inputs), torch.stack(expected))
     assert not torch.equal(augment(8, inputs), torch.stack(expected))
 

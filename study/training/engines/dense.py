@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from study.cell import Recipe
 from study.data.arrays import Batch
+from study.data.augment import augmentation
 from study.models import prunable
-from study.training.augment import augmentation
 from study.training.engines.engine import Evaluation, Task, learning_rate
 
 EVALUATION_BATCH = 500
@@ -40,8 +40,7 @@ class Dense:
     def advance(self, batches: Tensor, since: int) -> None:
         for iteration, (indices,) in enumerate(batches, start=since + 1):
             batch = self._training.batch(indices, self._device)
-            images = self._augment(iteration, batch.inputs) if self._augment else batch.inputs
-            loss = cross_entropy(self._network(images), batch.labels)
+            loss = cross_entropy(self._network(self._augment(iteration, batch.inputs)), batch.labels)
             self._optimizer.zero_grad()
             loss.backward()
             for group in self._optimizer.param_groups:

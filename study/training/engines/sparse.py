@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from study.cell import Recipe
+from study.data.augment import augmentation
 from study.models import prunable
-from study.training.augment import augmentation
 from study.training.engines import kernels
 from study.training.engines.chain import Chain, is_linear, sparse_layers
 from study.training.engines.engine import Evaluation, Task, learning_rate
@@ -51,7 +51,9 @@ class Sparse:
             whole(arrays.test, *evaluated),
         )
         self._reader = Reader(arrays.training, width, *read_as, self._chain.features_read)
-        self._augment = augmentation(recipe.augment, arrays.training.black(), task.seed)
+        self._augment = None
+        if recipe.augment != "none":
+            self._augment = augmentation(recipe.augment, arrays.training.black(), task.seed)
 
     def advance(self, batches: Tensor, since: int) -> None:
         for iteration, (indices,) in enumerate(batches, start=since + 1):

@@ -1,22 +1,21 @@
 """Augmentation of whole batches on their device, as the papers' codes do for CIFAR and Tiny-ImageNet."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from study.seeding import stream
+from study.cell import Augment
+from study.seeding import Seed, stream
 
 SHIFT = 4
 
 
-def augmentation(
-    kind: Literal["none", "flip_crop", "flip_shift"], black: Tensor, seed: int
-) -> Callable[[int, Tensor], Tensor] | None:
-    """A function that augments a batch of normalised images by the stream of an iteration; None where there is none.
+def augmentation(kind: Augment, black: Tensor, seed: Seed) -> Callable[[int, Tensor], Tensor]:
+    """A function that augments a batch of normalised images, by the stream of a number.
 
-    The streams are "augment/1", "augment/2" and so on of the seed, so that a training can begin at any iteration.
+    The streams are "augment/1", "augment/2" and so on of the seed, one for each iteration of a training, which can so
+    begin at any, or for each scoring batch.
 
     flip_crop    flip with probability 1/2, then cut the image's size out of it at random, padded with `black`
                  (channels, 1, 1) by four pixels: GraSP's, and the lottery tickets' for residual networks
@@ -26,11 +25,11 @@ def augmentation(
     Both are a flip and a uniform shift; they differ in what comes in from outside.
     """
     if kind == "none":
-        return None
+        return lambda number, images: images
     outside = black if kind == "flip_crop" else torch.zeros_like(black)
 
-    def augment(iteration: int, images: Tensor) -> Tensor:
-        return shift(images, outside, *draw(len(images), stream(seed, f"augment/{iteration}")))
+    def augment(number: int, images: Tensor) -> Tensor:
+        return shift(images, outside, *draw(len(images), stream(seed, f"augment/{number}")))
 
     return augment
 
