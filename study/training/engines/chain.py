@@ -29,7 +29,7 @@ from study.training.engines.layers import (
     linear_weight,
 )
 
-SPARSE_BELOW = {nn.Linear: 0.4, nn.Conv2d: 0.3, LSTM: 0.3, GRU: 0.3}
+SPARSE_BELOW = {nn.Linear: 0.4, nn.Conv2d: 0.4, LSTM: 0.12, GRU: 0.4}
 """The density below which kernels over kept weights are faster than dense ones: `scripts/benchmark.py density`."""
 
 WORTH_IT = 0.1
