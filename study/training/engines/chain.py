@@ -61,9 +61,7 @@ def is_worth_it(network: nn.Module, mask: Mapping[str, Tensor]) -> bool:
 def sparse_layers(network: nn.Module, mask: Mapping[str, Tensor]) -> set[str]:
     """The layers of a chain that are worth holding sparse, by their densities."""
     layers = dict(network.named_children())
-    return {
-        n for n, layer in layers.items() if _has_kernel(layer) and _density(n, layer, mask) < SPARSE_BELOW[type(layer)]
-    }
+    return {n for n, layer in layers.items() if _has_kernel(layer) and _density(n, layer, mask) < _threshold(layer)}
 
 
 class Chain:
@@ -201,6 +199,12 @@ def _shapes(network: nn.Module, inputs: torch.Size) -> Iterator[tuple[str, nn.Mo
         with torch.no_grad():
             example = module(example)
     network.train()
+
+
+def _threshold(layer: nn.Module) -> float:
+    """The density below which a layer is held sparse. Torch's convolutions of grey images are slow at any."""
+    grey = isinstance(layer, nn.Conv2d) and layer.in_channels == 1
+    return 1.0 if grey else SPARSE_BELOW[type(layer)]
 
 
 def _has_kernel(layer: nn.Module) -> bool:

@@ -61,6 +61,9 @@ class _Vectors:
     def store(self, vector: Any, array: str, offset: Any) -> None:
         self.builder.store(vector, self._at(array, offset, self.scalar)).align = self._align
 
+    def set_element(self, array: str, index: Any, value: Any) -> None:
+        self.builder.store(value, self.builder.gep(self._data[array], [index]))
+
     def spread(self, scalar: Any) -> Any:
         """A vector of one number."""
         undefined = ir.Constant(self.type, ir.Undefined)
@@ -84,48 +87,104 @@ class _Vectors:
         return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors)
 
 
-@intrinsic
-def _add_sum(
-    typing: Any, x: Any, at: Any, begin: Any, end: Any, offsets: Any, order: Any, values: Any, y: Any, to: Any
-) -> Any:
-    """y[to:] += sum over k from begin to end of values[order[k]] * x[at + offsets[k]:], LANES numbers each."""
-    signature = types.void(x, types.int64, types.int64, types.int64, offsets, order, values, y, types.int64)
+def _add_sums(group: int) -> Any:
+    @intrinsic
+    def add_sums(
+        typing: Any,
+        x: Any,
+        positions_x: Any,
+        p: Any,
+        begin: Any,
+        end: Any,
+        offsets: Any,
+        order: Any,
+        values: Any,
+        y: Any,
+        to: Any,
+        positions_y: Any,
+    ) -> Any:
+        """y[to + positions_y[i]:] += sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], LANES numbers each.
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        x, at, begin, end, offsets, order, values, y, to = arguments
-        kinds = signature.args
-        arrays = {"x": (kinds[0], x), "offsets": (kinds[4], offsets), "order": (kinds[5], order)}
-        v = _Vectors(context, builder, {**arrays, "values": (kinds[6], values), "y": (kinds[7], y)})
-        total = cgutils.alloca_once_value(builder, v.load("y", to))
-        with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT, 1)) as (k, _):
-            weight = v.spread(v.element("values", v.element("order", k)))
-            inputs = v.load("x", builder.add(at, v.element("offsets", k)))
-            builder.store(v.multiply_add(weight, inputs, builder.load(total)), total)
-        v.store(builder.load(total), "y", to)
-        return context.get_dummy_value()
+        For k from begin to end, and `group` values of i from p on: weights are read once for all.
+        """
+        integer = types.int64
+        signature = types.void(
+            x, positions_x, integer, integer, integer, offsets, order, values, y, integer, positions_y
+        )
 
-    return signature, generate
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y = arguments
+            kinds = signature.args
+            arrays = {"x": (kinds[0], x), "positions_x": (kinds[1], positions_x), "offsets": (kinds[5], offsets)}
+            arrays |= {"order": (kinds[6], order), "values": (kinds[7], values), "y": (kinds[8], y)}
+            v = _Vectors(context, builder, arrays | {"positions_y": (kinds[10], positions_y)})
+            each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
+            reads = [v.element("positions_x", i) for i in each]
+            writes = [builder.add(to, v.element("positions_y", i)) for i in each]
+            totals = [cgutils.alloca_once_value(builder, v.load("y", at)) for at in writes]
+            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT, 1)) as (k, _):
+                weight = v.spread(v.element("values", v.element("order", k)))
+                offset = v.element("offsets", k)
+                for at, total in zip(reads, totals, strict=True):
+                    inputs = v.load("x", builder.add(at, offset))
+                    builder.store(v.multiply_add(weight, inputs, builder.load(total)), total)
+            for at, total in zip(writes, totals, strict=True):
+                v.store(builder.load(total), "y", at)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_sums
 
 
-@intrinsic
-def _inner_product(typing: Any, x: Any, at: Any, positions_x: Any, y: Any, to: Any, positions_y: Any) -> Any:
-    """The sum over positions p of x[at + positions_x[p]:] * y[to + positions_y[p]:], over LANES numbers each."""
-    signature = y.dtype(x, types.int64, positions_x, y, types.int64, positions_y)
+def _inner_products(group: int) -> Any:
+    @intrinsic
+    def inner_products(
+        typing: Any, x: Any, offsets: Any, k: Any, positions_x: Any, y: Any, to: Any, positions_y: Any, products: Any
+    ) -> Any:
+        """products[i] = sum over p of x[offsets[i] + positions_x[p]:] * y[to + positions_y[p]:], LANES numbers each.
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        x, at, positions_x, y, to, positions_y = arguments
-        kinds = signature.args
-        arrays = {"x": (kinds[0], x), "positions_x": (kinds[2], positions_x)}
-        v = _Vectors(context, builder, {**arrays, "y": (kinds[3], y), "positions_y": (kinds[5], positions_y)})
-        count = builder.extract_value(make_array(kinds[2])(context, builder, positions_x).shape, 0)
-        total = cgutils.alloca_once_value(builder, ir.Constant(v.type, [0.0] * LANES))
-        with cgutils.for_range(builder, count) as loop:
-            a = v.load("x", builder.add(at, v.element("positions_x", loop.index)))
-            b = v.load("y", builder.add(to, v.element("positions_y", loop.index)))
-            builder.store(v.multiply_add(a, b, builder.load(total)), total)
-        return v.total(builder.load(total))
+        For `group` values of i from k on: y is read once for all.
+        """
+        integer = types.int64
+        signature = types.void(x, offsets, integer, positions_x, y, integer, positions_y, products)
 
-    return signature, generate
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            x, offsets, k, positions_x, y, to, positions_y, products = arguments
+            kinds = signature.args
+            arrays = {
+                "y": (kinds[4], y),
+                "x": (kinds[0], x),
+                "offsets": (kinds[1], offsets),
+                "products": (kinds[7], products),
+            }
+            arrays |= {"positions_x": (kinds[3], positions_x), "positions_y": (kinds[6], positions_y)}
+            v = _Vectors(context, builder, arrays)
+            count = builder.extract_value(make_array(kinds[3])(context, builder, positions_x).shape, 0)
+            each = [builder.add(k, ir.Constant(INT, i)) for i in range(group)]
+            at = [v.element("offsets", i) for i in each]
+            zero = ir.Constant(v.type, [0.0] * LANES)
+            totals = [cgutils.alloca_once_value(builder, zero) for _ in range(group)]
+            with cgutils.for_range(builder, count) as loop:
+                b = v.load("y", builder.add(to, v.element("positions_y", loop.index)))
+                position = v.element("positions_x", loop.index)
+                for offset, total in zip(at, totals, strict=True):
+                    a = v.load("x", builder.add(offset, position))
+                    builder.store(v.multiply_add(a, b, builder.load(total)), total)
+            for i, total in zip(each, totals, strict=True):
+                v.set_element("products", i, v.total(builder.load(total)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return inner_products
+
+
+GROUP = 4
+"""Inner products with the same vectors that are taken together: as many as fit into the registers of AVX-512."""
+
+_inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
+_add_sums_of_group, _add_sum = _add_sums(GROUP), _add_sums(1)
 
 
 @kernel
@@ -134,19 +193,30 @@ def add_weighted_sums(rows, offsets, order, values, x, positions_x, y, row_y, po
 
     Row r has the weights values[order[k]] at x[positions_x[p] + offsets[k]:] for k from rows[r] to rows[r + 1]. k p.
     """
-    for p in range(len(positions_x)):
+    p, count = 0, len(positions_x)
+    while p + GROUP <= count:
         for row in range(len(rows) - 1):
-            if rows[row] < rows[row + 1]:
-                to = np.int64(row) * row_y + positions_y[p]
-                _add_sum(x, positions_x[p], rows[row], rows[row + 1], offsets, order, values, y, to)  # type: ignore[call-arg]
+            begin, end, to = rows[row], rows[row + 1], np.int64(row) * row_y
+            _add_sums_of_group(x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+        p += GROUP
+    while p < count:
+        for row in range(len(rows) - 1):
+            begin, end, to = rows[row], rows[row + 1], np.int64(row) * row_y
+            _add_sum(x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+        p += 1
 
 
 @kernel
 def weight_gradients(rows, offsets, x, positions_x, dy, row_y, positions_y, gradients):  # type: ignore[no-untyped-def]
     """The derivative in each weight: the inner product of what it reads from x and the derivatives of its row. k p."""
     for row in range(len(rows) - 1):
-        for k in range(rows[row], rows[row + 1]):
-            gradients[k] = _inner_product(x, offsets[k], positions_x, dy, np.int64(row) * row_y, positions_y)  # type: ignore[call-arg]
+        to, k = np.int64(row) * row_y, rows[row]
+        while k + GROUP <= rows[row + 1]:
+            _inner_products_of_group(x, offsets, k, positions_x, dy, to, positions_y, gradients)
+            k += GROUP
+        while k < rows[row + 1]:
+            _inner_product(x, offsets, k, positions_x, dy, to, positions_y, gradients)
+            k += 1
 
 
 @kernel
