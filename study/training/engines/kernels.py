@@ -103,7 +103,7 @@ def _add_sums(group: int) -> Any:
         to: Any,
         positions_y: Any,
     ) -> Any:
-        """y[to + positions_y[i]:] += sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], LANES numbers each.
+        """y[to + positions_y[i]:] += the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], by LANES.
 
         For k from begin to end, and `group` values of i from p on: weights are read once for all.
         """
