@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from study import methods
 from study.cell import Cell, Control, Method, PositiveCount, Settings
@@ -19,14 +19,44 @@ ROOT = Path(__file__).parent.parent
 
 
 class Cluster(Settings):
-    """Where trainings run: `workers` processes of one thread (None: one a core, or one for a GPU), each given `pack`
-    trainings at a time. `device` is torch's name; None takes the GPU if there is one. `engine` does the arithmetic
-    (study/training/engines), "auto" the one that suits device, network and mask."""
+    """Where and how trainings run; what is null is found out.
 
-    workers: PositiveCount | None = None
-    pack: PositiveCount = 1
-    device: str | None = Field(default=None, pattern=r"^(cpu|cuda(:\d+)?)$")
-    engine: engines.Name = "auto"
+    `device` is torch's name, null the GPU if there is one. `workers` are processes of one thread, null one for each
+    core that this process may use, or one for a GPU. Each is given `pack` trainings at a time, null 1 on a CPU and 256
+    on a GPU, where as many of them run side by side as is fastest. `engine` does the arithmetic
+    (study/training/engines), "auto" the one that suits, in a `precision`.
+    """
+
+    device: str = Field(pattern=r"^(cpu|cuda(:\d+)?)$")
+    workers: PositiveCount
+    pack: PositiveCount
+    engine: engines.Name
+    precision: engines.Precision
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _gpu_if_there_is_one(cls, device: object) -> object:
+        return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _one_a_core(cls, workers: object, info: ValidationInfo) -> object:
+        if workers is not None:
+            return workers
+        if info.data.get("device") != "cpu":
+            return 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @field_validator("pack", mode="before")
+    @classmethod
+    def _more_than_one_on_a_gpu(cls, pack: object, info: ValidationInfo) -> object:
+        return pack if pack is not None else 1 if info.data.get("device") == "cpu" else 256
+
+    @model_validator(mode="after")
+    def _precision_is_for_gpus(self) -> "Cluster":
+        if self.device == "cpu" and self.precision != "float32":
+            raise ValueError(f"cluster.precision={self.precision} is for GPUs: set float32")
+        return self
 
 
 class Wandb(Settings):
@@ -95,22 +125,6 @@ def read(config: DictConfig) -> tuple[Cell, Run]:
     if settings.control.name not in ("shuffle", "reinitialise"):
         cell["control"] = Control(name=settings.control.name)
     return Cell(**cell), run
-
-
-def device(cluster: Cluster) -> str:
-    """The device as set, else the GPU if there is one."""
-    return cluster.device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def workers(cluster: Cluster) -> int:
-    """How many workers: as set, else one for a GPU, or one for each core that this process may use."""
-    if cluster.workers is not None:
-        return cluster.workers
-    if device(cluster) != "cpu":
-        return 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def explain(message: str) -> str:

@@ -57,7 +57,7 @@ def launch(
 
 def _run(sweep: Sweep) -> None:
     display = Display()
-    workers = config.workers(sweep.run.cluster)
+    workers = sweep.run.cluster.workers
     display.plan(sweep.run.name, standing(sweep.plan, sweep.store, set(sweep.records), workers, sweep.run.published))
     if sweep.run.dry_run:
         return

@@ -8,8 +8,9 @@ from typing import Any
 from study import data, methods, models
 from study.cell import Cell, Control, Init
 from study.errors import StudyError
-from study.lineage import Node, Training, initial
+from study.lineage import Node, Training, digest, initial
 from study.methods.controls import shuffled
+from study.methods.masks import sizes
 from study.store import Store
 
 
@@ -109,6 +110,32 @@ def iterations(training: Node) -> int:
 
 
 def kind(training: Node) -> Kind:
-    """What trainings of one kind share: they run at the same speed and may run together."""
+    """What trainings of one kind share: at equal densities they run at the same speed."""
     model, recipe = initial(training).arguments["model"], training.arguments["recipe"]
     return model["name"], training.arguments["dataset"]["name"], recipe["batch_size"]
+
+
+def companions(training: Node) -> str:
+    """Equal for trainings that may run side by side: all but seeds, masks and learning rates agree."""
+    arguments, model = training.arguments, initial(training).arguments["model"]
+    rates = ("learning_rate", "drops", "drop_factor", "warmup")
+    recipe = {name: value for name, value in arguments["recipe"].items() if name not in rates}
+    shared = {name: arguments.get(name) for name in ("dataset", "since", "until")}
+    return digest({"model": {**model, "init": None}, "recipe": recipe, **shared})
+
+
+def density(training: Node) -> float:
+    """The fraction of the prunable weights that a training keeps, from how its mask will be made."""
+    mask = training.arguments["mask"]
+    while "sparsity" not in mask.arguments and "kept" not in mask.arguments and "mask" in mask.arguments:
+        mask = mask.arguments["mask"]
+    if "sparsity" in mask.arguments:
+        return 1 - float(mask.arguments["sparsity"])
+    if "kept" not in mask.arguments:
+        return 1.0
+    kept, before = mask.arguments["kept"], mask
+    while "layers" not in before.arguments:
+        before = before.arguments["mask"]
+    total = sizes(before.arguments["layers"])
+    spared = sum(total[name] for name in mask.arguments.get("spared", ()))
+    return (sum(kept.values()) if isinstance(kept, dict) else kept + spared) / sum(total.values())

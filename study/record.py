@@ -56,9 +56,10 @@ class Seconds(Part):
 
 
 class Cost(Part):
-    """What one training took by phase, and what did its arithmetic (study/training/engines)."""
+    """What one training took by phase, its share of those that ran `together`; the engine that did its arithmetic."""
 
     engine: str
+    together: int = 1
     iterations: int
     mask: Seconds
     training: Seconds

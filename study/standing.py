@@ -1,20 +1,23 @@
 """Where a sweep stands: what is done, running and missing, and how long the rest will take."""
 
+import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
+
 from study.lineage import Node
-from study.plan import Kind, Plan, iterations, kind
+from study.plan import Kind, Plan, density, iterations, kind
 from study.record import Cost, Record, read_folder
 from study.store import Store
 
 SPEED_SAMPLE = 50
 
-Speeds = Mapping[Kind, float]
-"""Seconds an iteration, evaluation included."""
+Speeds = Mapping[Kind, Mapping[float, float]]
+"""Seconds an iteration, evaluation included, by density."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
     """Compare a plan with the store and the records.
 
     The time left is estimated from the trainings that the store has of the same networks, else from the records in
-    `published`; it is None where neither has one.
+    `published`, interpolated between the densities that were measured; it is None where neither has one.
     """
     missing = plan.missing(store, recorded)
     finished = [training for training in plan.trainings if store.has_training(training)]
@@ -56,21 +59,28 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
 
 
 def _stored_speeds(plan: Plan, store: Store, finished: list[str]) -> Speeds:
-    seconds: dict[Kind, list[float]] = defaultdict(list)
-    for training in finished[-SPEED_SAMPLE:]:
-        cost = Cost(**store.result(training)["cost"])
-        seconds[kind(plan.trainings[training])].append(cost.wall / cost.iterations)
-    return {of: mean(values) for of, values in seconds.items()}
+    measured = []
+    for training in random.Random(0).sample(finished, min(SPEED_SAMPLE, len(finished))):
+        node, cost = plan.trainings[training], Cost(**store.result(training)["cost"])
+        measured.append((kind(node), density(node), cost))
+    return _means(measured)
 
 
 def _published_speeds(records: list[Record]) -> tuple[Speeds, str | None]:
-    seconds: dict[Kind, list[float]] = defaultdict(list)
-    for record in records[:SPEED_SAMPLE]:
+    measured = []
+    for record in records:
         model, dataset, recipe = (record.settings[group] for group in ("model", "dataset", "recipe"))
-        costs = record.run.costs.values()
-        seconds[model["name"], dataset["name"], recipe["batch_size"]] += [c.wall / c.iterations for c in costs]
+        own = (model["name"], dataset["name"], recipe["batch_size"]), 1 - record.sparsity
+        measured.append((*own, record.run.costs[record.trainings[-1]]))
     measured_on = f"the published records' machine ({records[0].run.hardware['cpu']})" if records else None
-    return {of: mean(values) for of, values in seconds.items()}, measured_on
+    return _means(measured), measured_on
+
+
+def _means(measured: Iterable[tuple[Kind, float, Cost]]) -> Speeds:
+    seconds: dict[Kind, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for of, at, cost in measured:
+        seconds[of][at].append(cost.wall / cost.iterations)
+    return {of: {at: mean(values) for at, values in sorted(by.items())} for of, by in seconds.items()}
 
 
 def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> float | None:
@@ -80,7 +90,9 @@ def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> 
     for training, node in missing.items():
         if kind(node) not in speeds:
             return None
-        seconds = speeds[kind(node)] * iterations(node)
+        by_density = speeds[kind(node)]
+        each = np.interp(density(node), list(by_density), list(by_density.values()))
+        seconds = float(each) * iterations(node)
         before = (chains.get(earlier.id, 0.0) for earlier in node.trainings())
         chains[training] = seconds + max(before, default=0.0)
         total += seconds

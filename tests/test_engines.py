@@ -19,6 +19,7 @@ from study.training.engines import choose
 from study.training.engines.chain import SPARSE_BELOW, sparse_layers
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
+from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse
 from study.training.loop import Outcome, train
 
@@ -77,7 +78,7 @@ def both(
 
     def one(engine: Any) -> tuple[nn.Module, Outcome]:
         network = build()
-        (outcome,) = train([Task(network, random_mask(network, density), data, 0)], recipe, engine)
+        (outcome,) = train([Task(network, random_mask(network, density), data, recipe, 0)], engine)
         return network, outcome
 
     return one(Dense), one(Sparse)
@@ -178,7 +179,8 @@ def test_it_is_equal_bit_for_bit_when_run_again(network: str) -> None:
     def run() -> tuple[dict[str, Tensor], Any]:
         built = models.build(model, torch.Size(shape), 4, 0)
         recipe = ADAM.model_copy(update={"iterations": 30})
-        (outcome,) = train([Task(built, random_mask(built, density), split(shape, torch.float32), 0)], recipe, Sparse)
+        task = Task(built, random_mask(built, density), split(shape, torch.float32), recipe, 0)
+        (outcome,) = train([task], Sparse)
         return built.state_dict(), outcome.curves
 
     (first, curves), (second, curves_again) = run(), run()
@@ -192,7 +194,7 @@ def test_pruned_weights_are_zero_and_kept_ones_have_moved(network: str) -> None:
     built = models.build(model, torch.Size(shape), 4, 0)
     start = {name: weight.detach().clone() for name, weight in prunable(built).items()}
     mask = random_mask(built, density)
-    train([Task(built, mask, split(shape, torch.float32), 0)], SGD, Sparse)
+    train([Task(built, mask, split(shape, torch.float32), SGD, 0)], Sparse)
     for name, weight in prunable(built).items():
         assert (weight[~mask[name]] == 0).all()
         assert (weight[mask[name]] != start[name][mask[name]]).float().mean() > 0.5
@@ -221,10 +223,62 @@ def test_the_engine_follows_from_network_and_mask(
 ) -> None:
     network = models.build(model, torch.Size(shape), 10, 0)
     mask = {name: torch.rand(w.shape, generator=stream(1, name)) < density for name, w in prunable(network).items()}
-    assert choose("auto", Task(network, mask, split(GREY, torch.float32), 0)) is engine
+    assert choose("auto", Task(network, mask, split(GREY, torch.float32), SGD, 0)) is engine
 
 
 @pytest.mark.parametrize(("density", "expected"), [(SPARSE_BELOW[nn.Linear] - 0.05, True), (0.9, False)])
 def test_a_layer_is_sparse_below_its_density(density: float, expected: bool) -> None:
     network = nn.Sequential(nn.Linear(200, 200))
     assert (sparse_layers(network, random_mask(network, density)) == {"0"}) is expected
+
+
+PACKED: dict[str, tuple[Model, tuple[int, int, int]]] = {
+    "linear": (Model(name="lenet_300_100", family="lenet"), ROWS),
+    "convolutions": (Model(name="lenet_5_caffe", family="lenet"), GREY),
+    "padded convolutions": (Model(name="conv_2", family="conv"), COLOUR),
+    "residual, batch norm": (Model(name="resnet_20", family="resnet"), COLOUR),
+}
+
+
+def tasks_of(
+    model: Model, shape: tuple[int, ...], recipe: Recipe, dtype: torch.dtype, rates: tuple[float, ...]
+) -> list[Task]:
+    """As many replicas as rates, each of its own draw, mask, held-out examples and data order."""
+    data = split(shape, dtype)
+
+    def task(replica: int, rate: float) -> Task:
+        network = models.build(model, torch.Size(shape), 4, replica).to(dtype)
+        mask = {n: torch.rand(w.shape, generator=stream(replica, n)) < 0.5 for n, w in prunable(network).items()}
+        shuffled = torch.randperm(150, generator=stream(replica, "split"))
+        own = Split(data.arrays, shuffled[30:], shuffled[:30])
+        return Task(network, mask, own, recipe.model_copy(update={"learning_rate": rate}), replica)
+
+    return [task(replica, rate) for replica, rate in enumerate(rates)]
+
+
+@pytest.mark.parametrize("recipe", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("network", PACKED)
+def test_in_float64_each_of_a_pack_equals_itself_alone(network: str, recipe: Recipe) -> None:
+    model, shape = PACKED[network]
+    recipe = recipe.model_copy(update={"augment": "flip_crop"})
+    rates = (recipe.learning_rate, recipe.learning_rate / 3, recipe.learning_rate / 10)
+    together, alone = (tasks_of(model, shape, recipe, torch.float64, rates) for _ in range(2))
+    outcomes = train(together, Packed)
+    for task, outcome, single in zip(together, outcomes, alone, strict=True):
+        (expected,) = train([single], Dense)
+        assert_equal((single.network, expected), (task.network, outcome), tolerance=1e-10)
+
+
+def test_one_of_a_pack_that_diverges_changes_nothing_for_the_others() -> None:
+    model, shape = PACKED["residual, batch norm"]
+    recipe = SGD.model_copy(update={"iterations": 30, "evaluate_every": 10})
+    sound, sick = (tasks_of(model, shape, recipe, torch.float32, (0.02, rate)) for rate in (0.02, 1e30))
+    expected, _ = train(sound, Packed)
+    found, diverged = train(sick, Packed)
+    assert diverged.diverged_at == 10
+    assert (expected.diverged_at, found.diverged_at) == (None, None)
+    assert found.curves == expected.curves
+    for name, tensor in sound[0].network.state_dict().items():
+        assert torch.equal(tensor, sick[0].network.state_dict()[name]), name
+    for name, weight in prunable(sick[1].network).items():
+        assert (weight[~sick[1].mask[name]] == 0).all()

@@ -92,10 +92,11 @@ def test_its_cells_run(experiment: str, tmp_path: Path) -> None:
         cell_of = [f"{key}={values[turn % len(values)]}" for key, values in choices.items()]
         method = composed(f"experiment={experiment}", *cell_of).method.name
         job = composed(f"experiment={experiment}", *cell_of, *TINY, *scoring.get(method, []))
-        planned = plan_cell(config.read(job)[0])
+        cell, run = config.read(job)
+        planned = plan_cell(cell)
         store = Store(tmp_path / "store")
         reported = multiprocessing.RawValue("Q", 0)
-        assert run_pack(planned.trainings, store, torch.device("cpu"), "auto", reported) == {}
+        assert run_pack(planned.trainings, store, run.cluster, reported) == {}
         result = store.result(planned.training.id)
         assert result["curves"]["iteration"] == [0, 1, 2]
         sparsity = 0.0 if method == "dense" else 0.1

@@ -13,7 +13,7 @@ from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.execute.queue import LIVES, Queue
 from study.lineage import Node
-from study.plan import Plan, plan_cell
+from study.plan import Plan, companions, density, plan_cell
 from study.record import Record, read_folder
 from study.standing import standing
 from study.store import Store
@@ -27,7 +27,7 @@ def cell(method: str, sparsity: float = 0.9, seed: int = 0, control: Control | N
         "name": "test",
         "output": "unused",
         "dry_run": False,
-        "cluster": {},
+        "cluster": OmegaConf.load(ROOT / "conf" / "cluster" / "local.yaml"),
         "wandb": {"project": "test"},
         "method": {"name": method, **settings},
         "control": (control or Control()).model_dump(),
@@ -54,13 +54,13 @@ def ladder_of(*sparsities: float) -> list[Cell]:
     return [cell("lottery_ticket", s) for s in sparsities]
 
 
-def finish(store: Store, training: str) -> None:
+def finish(store: Store, training: str, seconds: float = 2.0) -> None:
     cost = {
         "engine": "dense",
         "iterations": 10,
         "mask": {"wall": 3.0, "cpu": 3.0},
-        "training": {"wall": 1.5, "cpu": 1.0},
-        "evaluation": {"wall": 0.5, "cpu": 0.5},
+        "training": {"wall": 0.75 * seconds, "cpu": 1.0},
+        "evaluation": {"wall": 0.25 * seconds, "cpu": 0.5},
     }
     store.save_training(training, {"w": torch.zeros(1)}, {"cost": cost})
 
@@ -191,3 +191,40 @@ def test_what_somebody_else_runs_is_waited_for_and_taken_over_if_given_up(tmp_pa
     finish(store, training)
     assert queue.finished_elsewhere() == [training]
     assert not queue.has_work
+
+
+LAYERS = 784 * 300, 300 * 100, 100 * 10
+
+
+def test_the_density_of_a_training_follows_from_its_plan() -> None:
+    first, second = (
+        sum(round(n * (1 - rate) ** k) for n, rate in zip(LAYERS, (0.2, 0.2, 0.1), strict=True)) for k in (1, 2)
+    )
+    ladder = plan_cell(cell("lottery_ticket", 0.5)).trainings
+    expected = [1, first / 266_200, second / 266_200]
+    assert [density(training) for training in ladder[:3]] == pytest.approx(expected, rel=1e-12)
+    assert density(ladder[-1]) == pytest.approx(0.5, abs=1e-5)
+    for method in ("snip", "random", "magnitude", "synflow"):
+        assert density(plan_cell(cell(method, 0.75)).training) == pytest.approx(0.25, abs=1e-5), method
+    shuffled = plan_cell(cell("lottery_ticket", 0.5, control=Control(name="shuffle"))).training
+    assert density(shuffled) == density(ladder[-1])
+
+
+def test_the_estimate_goes_between_the_densities_that_were_measured(tmp_path: Path) -> None:
+    """The dense training takes 0.2 s an iteration, one at a tenth 0.05: a 0.55 lies half way."""
+    store, dense, sparse = Store(tmp_path), plan_cell(cell("dense")), plan_cell(cell("snip", 0.9))
+    finish(store, dense.training.id, 2.0)
+    finish(store, sparse.training.id, 0.5)
+    half = plan_cell(cell("snip", 0.45))
+    assert standing(Plan([dense, sparse, half]), store, set(), 1, NOWHERE).seconds_left == pytest.approx(1.25, rel=1e-3)
+
+
+def test_side_by_side_run_trainings_that_differ_in_seed_mask_and_learning_rate_alone() -> None:
+    def other(**recipe: Any) -> Node:
+        one = cell("snip", 0.8, seed=3)
+        return plan_cell(one.model_copy(update={"recipe": one.recipe.model_copy(update=recipe)})).training
+
+    one = companions(plan_cell(cell("dense")).training)
+    assert companions(other(learning_rate=0.5, drops=(3,))) == one
+    assert companions(other(batch_size=61)) != one
+    assert companions(other(iterations=11)) != one

@@ -10,7 +10,7 @@ from study.training import loop
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Engine, Task
 
-Runs = Callable[[Sequence[Task], Recipe], Engine]
+Runs = Callable[[Sequence[Task]], Engine]
 
 
 def train(
@@ -24,5 +24,5 @@ def train(
     **part: int,
 ) -> loop.Outcome:
     """Train a network in place."""
-    (outcome,) = loop.train([Task(network, mask, data, seed)], recipe, engine, on_iteration, **part)
+    (outcome,) = loop.train([Task(network, mask, data, recipe, seed)], engine, on_iteration, **part)
     return outcome

@@ -60,6 +60,11 @@ class Part:
         return len(self.labels)
 
     @property
+    def are_in_memory(self) -> bool:
+        """Whether the inputs are a tensor that fits onto a GPU, not read anew for each batch."""
+        return isinstance(self.inputs, Tensor) and self.inputs.nbytes <= RESIDENT_BYTES
+
+    @property
     def are_bytes(self) -> bool:
         """Whether the inputs are pixels in memory."""
         return isinstance(self.inputs, Tensor) and self.inputs.dtype == torch.uint8
@@ -79,7 +84,7 @@ class Part:
 
     def on(self, device: torch.device) -> "Part":
         """The same examples, held in the memory of a GPU where they fit."""
-        if device.type == "cpu" or not isinstance(self.inputs, Tensor) or self.inputs.nbytes > RESIDENT_BYTES:
+        if device.type == "cpu" or not isinstance(self.inputs, Tensor) or not self.are_in_memory:
             return self
         return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
 

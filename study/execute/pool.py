@@ -9,6 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from study.config import Cluster
 from study.execute import worker
 from study.lineage import Node
 
@@ -42,10 +43,10 @@ class Pool:
     Workers are forked from a server process that has imported what they need: a new one costs milliseconds.
     """
 
-    def __init__(self, workers: int, store: Path, device: str, engine: str) -> None:
+    def __init__(self, workers: int, store: Path, cluster: Cluster) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["study.execute.worker", "hydra"])
-        self._arguments = store, device, engine
+        self._arguments = store, cluster
         self._workers = [self._start() for _ in range(workers)]
 
     def __enter__(self) -> "Pool":

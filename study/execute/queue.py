@@ -8,7 +8,7 @@ from itertools import count
 from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.lineage import Node
-from study.plan import kind
+from study.plan import companions
 from study.store import Store
 
 LIVES = 3
@@ -37,7 +37,7 @@ class Queue:
         return bool(self._ready or self._elsewhere)
 
     def next_pack(self) -> list[Node]:
-        """Trainings of one model, data set and recipe that can run now; none where nothing can."""
+        """Trainings that can run now, and side by side; none where nothing can."""
         self._collect_ready()
         pack: list[Node] = []
         skipped = []
@@ -46,7 +46,7 @@ class Queue:
             node = self._missing[entry[-1]]
             if self._store.is_claimed(node.id):
                 self._elsewhere.append(node.id)
-            elif not pack or kind(node) == kind(pack[0]):
+            elif not pack or companions(node) == companions(pack[0]):
                 pack.append(node)
             else:
                 skipped.append(entry)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from study.cell import Cell
-from study.config import Run, device, workers
+from study.config import Run
 from study.execute.pool import Pool
 from study.execute.queue import Queue
 from study.files import remove_leftovers
@@ -59,11 +59,11 @@ def execute(sweep: Sweep, display: Display) -> None:
 
 
 def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder") -> None:
-    queue = Queue(missing, sweep.store, sweep.run.cluster.pack)
-    size = min(workers(sweep.run.cluster), len(missing))
-    length = {training: iterations(node) for training, node in missing.items()}
     cluster = sweep.run.cluster
-    pool = Pool(size, sweep.run.store, device(cluster), cluster.engine)
+    queue = Queue(missing, sweep.store, cluster.pack)
+    size = min(cluster.workers, len(missing))
+    length = {training: iterations(node) for training, node in missing.items()}
+    pool = Pool(size, sweep.run.store, cluster)
     with pool, display.progress(sum(length.values())) as show:
         while queue.has_work or pool.busy:
             while pool.has_room and (pack := queue.next_pack()):

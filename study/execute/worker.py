@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import traceback
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from study import data, models, provenance
 from study.cell import Dataset, Model, Recipe
+from study.config import Cluster
 from study.data import Examples
 from study.errors import StudyError
 from study.lineage import Node, initial, step_function
@@ -24,10 +27,11 @@ from study.models.paths import effective
 from study.store import Store
 from study.training import engines
 from study.training.engines.engine import Task
-from study.training.loop import Time, timed, train
+from study.training.engines.packed import Packed, best_size
+from study.training.loop import Outcome, Time, timed, train
 
 
-def serve(connection: Connection, reported: Any, folder: Path, device: str, engine: engines.Name) -> None:
+def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster) -> None:
     """Run packs of trainings as they come; answer each with the error that ended it, if one did, and `run_pack`'s.
 
     `reported` is a shared integer for the iterations done of the training in hand. A worker ends with its driver.
@@ -48,50 +52,86 @@ def serve(connection: Connection, reported: Any, folder: Path, device: str, engi
         except EOFError:
             return
         try:
-            failures = run_pack(pack, Store(folder), torch.device(device), engine, reported)
+            failures = run_pack(pack, Store(folder), cluster, reported)
             connection.send((None, failures))
         except (StudyError, OSError) as error:
             connection.send((error, {}))
 
 
-def run_pack(
-    pack: list[Node], store: Store, device: torch.device, engine: engines.Name, reported: Any
-) -> dict[str, str]:
-    """Run trainings in turn, each stored as soon as it is finished; those that somebody else runs are left out.
+def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any) -> dict[str, str]:
+    """Run trainings, each stored when it is finished; those that somebody else runs are left out.
 
     Gives what went wrong with those that failed. Raises StudyError and OSError, which concern all trainings alike.
     """
     failures = {}
-    for node in pack:
-        with store.claim(node.id) as mine:
-            if mine and not store.has_training(node.id):
-                try:
-                    _run(node, store, device, engine, reported)
-                except (StudyError, OSError):
-                    raise
-                except Exception:
-                    failures[node.id] = traceback.format_exc()
-        reported.value = 0
-    return failures
 
-
-def _run(node: Node, store: Store, device: torch.device, engine: engines.Name, reported: Any) -> None:
-    seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
-    split = data.split(Dataset(**node.arguments["dataset"]), seed)
-    values, masking = Values(store), Time()
-    with timed([masking]):
-        network = values.of(node.arguments["start"]).to(device)
-        mask = values.of(node.arguments["mask"])
+    @contextmanager
+    def failing(nodes: list[Node]) -> Iterator[None]:
+        try:
+            yield
+        except (StudyError, OSError):
+            raise
+        except Exception:
+            failures.update(dict.fromkeys((node.id for node in nodes), traceback.format_exc()))
 
     def report(iteration: int) -> None:
         reported.value = iteration
 
-    part = {name: node.arguments[name] for name in ("since", "until") if name in node.arguments}
-    task = Task(network, mask, split, seed)
-    chosen = engines.choose(engine, task)
-    (outcome,) = train([task], recipe, chosen, report, **part)
-    inputs = split.arrays.training.inputs.shape[1:]
-    result = {
+    with ExitStack() as claims, engines.computing_in(cluster.precision, torch.device(cluster.device)):
+        prepared = []
+        for node in pack:
+            if claims.enter_context(store.claim(node.id)) and not store.has_training(node.id):
+                with failing([node]):
+                    prepared.append(_prepare(node, store, cluster))
+        for together in _side_by_side(prepared):
+            with failing([one.node for one in together]):
+                _run(together, store, report)
+            reported.value = 0
+    return failures
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A training that can begin, and how long its mask took."""
+
+    node: Node
+    task: Task
+    engine: engines.AnyEngine
+    masking: Time
+
+
+def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
+    seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
+    split = data.split(Dataset(**node.arguments["dataset"]), seed)
+    values, masking = Values(store), Time()
+    with timed([masking]):
+        network = values.of(node.arguments["start"]).to(cluster.device)
+        mask = values.of(node.arguments["mask"])
+    task = Task(network, mask, split, recipe, seed)
+    return Prepared(node, task, engines.choose(cluster.engine, task), masking)
+
+
+def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
+    """As many together as train fastest so; one by one where their engine takes only one."""
+    packs = len(prepared) > 1 and prepared[0].engine is Packed
+    size = best_size(prepared[0].task, len(prepared)) if packs else 1
+    return (prepared[i : i + size] for i in range(0, len(prepared), size))
+
+
+def _run(together: list[Prepared], store: Store, report: Callable[[int], None]) -> None:
+    arguments, engine = together[0].node.arguments, together[0].engine
+    part = {name: arguments[name] for name in ("since", "until") if name in arguments}
+    outcomes = train([one.task for one in together], engine, report, **part)
+    for one, outcome in zip(together, outcomes, strict=True):
+        network = one.task.network
+        weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+        store.save_training(one.node.id, weights, _result(one, outcome, len(together)))
+
+
+def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
+    network, mask = one.task.network, one.task.mask
+    inputs = one.task.data.arrays.training.inputs.shape[1:]
+    return {
         "prunable": {name: kept.numel() for name, kept in mask.items()},
         "kept": {name: int(kept.sum()) for name, kept in mask.items()},
         "effective": effective(network, mask, inputs),
@@ -99,20 +139,20 @@ def _run(node: Node, store: Store, device: torch.device, engine: engines.Name, r
         "diverged_at": outcome.diverged_at,
         "curves": asdict(outcome.curves),
         "cost": {
-            "engine": chosen.__name__.lower(),
+            "engine": one.engine.__name__.lower(),
+            "together": together,
             "iterations": outcome.curves.iteration[-1] - outcome.curves.iteration[0],
-            "mask": asdict(masking),
+            "mask": asdict(one.masking),
             "training": asdict(outcome.training),
             "evaluation": asdict(outcome.evaluation),
         },
         "circumstances": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "hardware": provenance.hardware(str(device)),
+            "hardware": provenance.hardware(str(next(network.parameters()).device)),
             "versions": provenance.versions(),
             "git": provenance.git(),
         },
     }
-    store.save_training(node.id, {k: v.contiguous().cpu() for k, v in network.state_dict().items()}, result)
 
 
 class Values:

@@ -12,10 +12,7 @@ from torch import Tensor
 
 from study.cell import Recipe
 from study.seeding import stream
-from study.training.engines.engine import Engine, Evaluation, Task
-
-STRETCH = 100
-"""Iterations whose batches are drawn at once."""
+from study.training.engines.engine import STRETCH, Engine, Evaluation, Task
 
 
 @dataclass
@@ -62,24 +59,28 @@ class Outcome:
 
 def train(
     tasks: Sequence[Task],
-    recipe: Recipe,
-    engine: Callable[[Sequence[Task], Recipe], Engine],
+    engine: Callable[[Sequence[Task]], Engine],
     on_iteration: Callable[[int], None] = lambda iteration: None,
     *,
     since: int = 0,
     until: int | None = None,
 ) -> list[Outcome]:
-    """Train the networks of `tasks` in place for `recipe.iterations`, pruned weights zero at every step and at the end.
+    """Train the networks of `tasks` in place, pruned weights zero at every step and at the end.
+
+    Their recipes may differ in what an engine allows, but neither in length nor in when they evaluate.
 
     With `since` they start after that iteration of the schedule and the data order, with `until` they end after that
     one. The data order comes from the stream "order" of a task's seed, augmentation from "augment/1" and so on, a
     stream an iteration. Training ends at the evaluation after which no task has a finite loss.
     """
+    recipe = tasks[0].recipe
     outcomes = [Outcome() for _ in tasks]
     with timed([outcome.training for outcome in outcomes]):
-        running = engine(tasks, recipe)
+        running = engine(tasks)
     last = recipe.iterations if until is None else until
-    order = islice(zip(*(_order(task.data.training, recipe, task.seed) for task in tasks), strict=True), since, last)
+    order = islice(
+        zip(*(_order(task.data.training, task.recipe, task.seed) for task in tasks), strict=True), since, last
+    )
 
     def evaluate(iteration: int, losses: Sequence[float | None]) -> None:
         with timed([outcome.evaluation for outcome in outcomes]):

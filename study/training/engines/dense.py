@@ -19,8 +19,9 @@ EVALUATION_BATCH = 500
 class Dense:
     """One task, its mask applied after every step."""
 
-    def __init__(self, tasks: Sequence[Task], recipe: Recipe) -> None:
+    def __init__(self, tasks: Sequence[Task]) -> None:
         (task,) = tasks
+        recipe = task.recipe
         self._network, self._recipe = task.network, recipe
         self._device = next(task.network.parameters()).device
         parameters = dict(task.network.named_parameters())

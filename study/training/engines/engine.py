@@ -1,4 +1,4 @@
-"""What an engine is: it trains networks of one shape side by side by one recipe. The loop knows no other side of it."""
+"""What an engine is: it trains networks of one shape side by side. The loop knows no other side of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from study.data import Split
 
 @dataclass(frozen=True)
 class Task:
-    """A network to be trained in place from where it is under a mask, on a split, its randomness from a seed."""
+    """A network to be trained in place by a recipe, under a mask, on a split, its randomness from a seed."""
 
     network: nn.Module
     mask: Mapping[str, Tensor]
     data: Split
+    recipe: Recipe
     seed: int
 
 
@@ -25,6 +26,10 @@ class Evaluation(NamedTuple):
 
     loss: float
     accuracy: float
+
+
+STRETCH = 100
+"""The most iterations that an engine is handed at once."""
 
 
 class Engine(Protocol):

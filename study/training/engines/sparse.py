@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from study.cell import Recipe
 from study.data.augment import augmentation
 from study.models import prunable
 from study.training.engines import kernels
@@ -26,8 +25,9 @@ EVALUATED_AT_ONCE = 7
 class Sparse:
     """One task whose network is a chain of layers, on a CPU."""
 
-    def __init__(self, tasks: Sequence[Task], recipe: Recipe) -> None:
+    def __init__(self, tasks: Sequence[Task]) -> None:
         (task,) = tasks
+        recipe = task.recipe
         network, arrays = task.network, task.data.arrays
         sparse = sparse_layers(network, task.mask)
         held_sparse = [name for name in prunable(network) if name.rpartition(".")[0] in sparse]

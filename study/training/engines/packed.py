@@ -1,0 +1,232 @@
+"""The packed engine: trainings of one network side by side on a leading replica axis, for GPUs.
+
+Small networks leave a GPU idle: an iteration of one is a few dozen tiny kernels. Stacked, K of them are the same number
+of kernels on K times the data. Linear layers become batched products, convolutions grouped ones (torch.func.vmap).
+Masks, data, learning rates, batch norm's statistics and the optimiser's moments are each replica's own.
+
+A step reads memory of the device alone: the batches of a stretch, their learning rates and augmentation lie there in
+tables, and a counter says which row is next. On a GPU it is captured once as a CUDA graph and replayed, so that the
+host waits for nothing within a stretch.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn.functional import cross_entropy
+
+from study.data.arrays import Part
+from study.data.augment import draw, shift
+from study.models import prunable
+from study.seeding import stream
+from study.training.engines.engine import STRETCH, Evaluation, Task, learning_rate
+
+EVALUATION_BATCH = 500
+
+TRIAL_STEPS = 10
+WORTH_DOUBLING = 1.1
+"""A pack is doubled where that makes all of it faster by this factor."""
+
+WARM_UP_STEPS = 3
+"""Steps that torch wants run before it captures one."""
+
+Tensors = dict[str, Tensor]
+
+
+class Packed:
+    """Tasks that share their network's shape, their data set and, but for the learning rate, their recipe."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks, self._recipe, self._network = tasks, tasks[0].recipe, tasks[0].network
+        self._device = next(self._network.parameters()).device
+        arrays = tasks[0].data.arrays
+        self._training, self._test = arrays.training.on(self._device), arrays.test.on(self._device)
+        parameters, self._buffers = stack_module_state([task.network for task in tasks])
+        self._flat = _Flat({name: parameter.detach() for name, parameter in parameters.items()})
+        masks = {name: torch.stack([task.mask[name] for task in tasks]) for name in tasks[0].mask}
+        self._kept = self._flat.like(masks, otherwise=True)
+        decayed = prunable(self._network) if self._recipe.decay == "weights" else parameters
+        weight_decay = torch.full((len(tasks),), self._recipe.weight_decay, dtype=self._flat.values.dtype)
+        self._decay = self._flat.like(dict.fromkeys(decayed, weight_decay), otherwise=0.0).to(self._flat.values)
+        self._flat.values.copy_(torch.where(self._kept, self._flat.values, 0))
+        self._first, self._second = (torch.zeros_like(self._flat.values) for _ in range(2))
+        self._losses, self._steps = (torch.zeros(n, dtype=torch.float64, device=self._device) for n in (len(tasks), 1))
+        self._tables: dict[str, Tensor] = {}
+        self._row = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self._run_step = self._step
+
+    def advance(self, batches: Tensor, since: int) -> None:
+        self._fill_tables(batches, range(since + 1, since + 1 + len(batches)))
+        if self._device.type == "cuda" and self._run_step == self._step:
+            self._run_step = self._captured()
+        for _ in batches:
+            self._run_step()
+
+    def losses(self) -> list[float]:
+        losses: list[float] = self._losses.tolist()
+        self._losses.zero_()
+        return losses
+
+    def evaluate(self) -> list[tuple[Evaluation, Evaluation]]:
+        everything = torch.arange(len(self._test), device=self._device)
+        held_out = torch.stack([task.data.validation for task in self._tasks]).to(self._device)
+        self._network.eval()
+        with torch.no_grad():
+            validation, test = self._evaluate(self._training, held_out), self._evaluate(self._test, everything)
+        self._network.train()
+        return list(zip(validation, test, strict=True))
+
+    def finish(self) -> None:
+        trained = {**self._flat.parameters, **self._buffers}
+        for replica, task in enumerate(self._tasks):
+            task.network.load_state_dict({name: tensor[replica].clone() for name, tensor in trained.items()})
+
+    def _fill_tables(self, batches: Tensor, iterations: range) -> None:
+        """Lay down what the steps of a stretch read, in the memory that a captured step reads again."""
+        tasks = self._tasks
+        rates = torch.tensor(
+            [[learning_rate(task.recipe, i) for task in tasks] for i in iterations], dtype=torch.float64
+        )
+        tables = {"indices": batches, "rates": rates.to(self._flat.values.dtype)}
+        if self._recipe.augment != "none":
+            drawn = [[draw(batches.shape[-1], stream(task.seed, f"augment/{i}")) for task in tasks] for i in iterations]
+            tables["flips"] = torch.stack([torch.stack([flips for flips, _ in step]) for step in drawn])
+            tables["shifts"] = torch.stack([torch.stack([shifts for _, shifts in step]) for step in drawn])
+        for name, table in tables.items():
+            if name not in self._tables:
+                self._tables[name] = torch.zeros(STRETCH, *table.shape[1:], dtype=table.dtype, device=self._device)
+            self._tables[name][: len(table)].copy_(table)
+        self._row.zero_()
+
+    def _captured(self) -> Callable[[], None]:
+        """The step as a CUDA graph. The steps that warm it up are undone."""
+        state = [self._flat.values, self._first, self._second, self._losses, self._steps, self._row]
+        state += self._buffers.values()
+        before = [tensor.clone() for tensor in state]
+        side = torch.cuda.Stream(self._device)
+        side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                self._row.zero_()
+                self._step()
+        torch.cuda.current_stream(self._device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
+        return graph.replay
+
+    def _step(self) -> None:
+        """An iteration of all replicas: what the tables hold in the next row."""
+        row = {name: table.index_select(0, self._row).squeeze(0) for name, table in self._tables.items()}
+        inputs, labels = self._examples(self._training, row["indices"])
+        if "flips" in row:
+            outside = self._training.black() if self._recipe.augment == "flip_crop" else torch.zeros(1, 1, 1)
+            moved = shift(inputs.flatten(0, 1), outside, row["flips"].flatten(), row["shifts"].flatten(0, 1))
+            inputs = moved.view(inputs.shape)
+        gradients, losses = vmap(grad_and_value(self._loss))(self._flat.parameters, self._buffers, inputs, labels)
+        self._update(self._flat.joined(gradients), row["rates"].unsqueeze(1))
+        self._losses += losses
+        self._row += 1
+
+    def _loss(self, parameters: Tensors, buffers: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(functional_call(self._network, (parameters, buffers), (inputs,)), labels)
+
+    def _update(self, gradients: Tensor, rates: Tensor) -> None:
+        """A step of the optimiser on all numbers; pruned ones stay zero beside whatever becomes of the others."""
+        values = self._flat.values
+        gradients = torch.where(self._kept, gradients + self._decay * values, 0)
+        self._steps += 1
+        if self._recipe.optimizer == "adam":
+            self._first.lerp_(gradients, 0.1)
+            self._second.mul_(0.999).addcmul_(gradients, gradients, value=0.001)
+            corrections = (1 - 0.9**self._steps).to(values), (1 - 0.999**self._steps).sqrt().to(values)
+            values -= rates / corrections[0] * self._first / (self._second.sqrt() / corrections[1] + 1e-8)
+        else:
+            self._first.mul_(self._recipe.momentum).add_(gradients)
+            values -= rates * self._first
+
+    def _evaluate(self, part: Part, indices: Tensor) -> list[Evaluation]:
+        """Evaluate all replicas on the same examples (n), or each on its own (replicas, n)."""
+        of_all = indices.dim() == 1
+        forward = vmap(
+            lambda p, b, x: functional_call(self._network, (p, b), (x,)), in_dims=(0, 0, None if of_all else 0)
+        )
+        loss = torch.zeros(len(self._tasks), dtype=torch.float64, device=self._device)
+        right = torch.zeros_like(loss)
+        for batch in indices.split(EVALUATION_BATCH, dim=-1):
+            inputs, labels = self._examples(part, batch)
+            logits = forward(self._flat.parameters, self._buffers, inputs)
+            labels = labels.expand(logits.shape[:2])
+            loss += cross_entropy(logits.movedim(2, 1), labels, reduction="none").double().sum(1)
+            right += (logits.argmax(2) == labels).sum(1)
+        count = indices.shape[-1]
+        return [Evaluation(*each) for each in zip((loss / count).tolist(), (right / count).tolist(), strict=True)]
+
+    def _examples(self, part: Part, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of the shape of the indices."""
+        batch = part.batch(indices.flatten(), self._device)
+        return batch.inputs.unflatten(0, indices.shape), batch.labels.view(indices.shape)
+
+
+def can_pack(network: nn.Module) -> bool:
+    """Whether torch can stack a network's layers: vmap has no rule for recurrent ones."""
+    return not any(isinstance(module, nn.RNNBase) for module in network.modules())
+
+
+def best_size(task: Task, limit: int) -> int:
+    """How many replicas of a task train fastest together, by a short trial: doubled while it helps and memory lasts."""
+    best, speed, size = 1, 0.0, 1
+    while size <= limit:
+        try:
+            faster = size / _seconds_per_step(task, size)
+        except torch.OutOfMemoryError:
+            return best
+        if faster < speed * WORTH_DOUBLING:
+            return best
+        best, speed, size = size, faster, 2 * size
+    return best
+
+
+def _seconds_per_step(task: Task, size: int) -> float:
+    engine = Packed([replace(task, network=copy.deepcopy(task.network)) for _ in range(size)])
+    batches = task.data.training[: task.recipe.batch_size].expand(TRIAL_STEPS, size, -1)
+    engine.evaluate()
+    engine.advance(batches, 0)
+    engine.losses()  # waits for the device
+    begun = time.perf_counter()
+    engine.advance(batches, 0)
+    engine.losses()
+    return (time.perf_counter() - begun) / TRIAL_STEPS
+
+
+class _Flat:
+    """All parameters of all replicas in one tensor (replicas, numbers), in which `parameters` are views."""
+
+    def __init__(self, parameters: Tensors) -> None:
+        self._shapes = {name: parameter.shape[1:] for name, parameter in parameters.items()}
+        self.values = self.joined(parameters)
+        parts = self.values.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        self.parameters = {
+            n: part.unflatten(1, shape) for (n, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+
+    def joined(self, tensors: Tensors) -> Tensor:
+        """Tensors of the parameters' shapes and order as one (replicas, numbers)."""
+        return torch.cat([tensors[name].flatten(1) for name in self._shapes], dim=1)
+
+    def like(self, given: Tensors, otherwise: float | bool) -> Tensor:
+        """What is given for some parameters, as tensors (replicas, ...) spread over their shapes; else a constant."""
+        replicas, device = len(self.values), self.values.device
+        spread = {}
+        for name, shape in self._shapes.items():
+            tensor = given.get(name, torch.full((replicas,), otherwise))
+            spread[name] = (
+                tensor.to(device).view(replicas, *tensor.shape[1:] or [1] * len(shape)).expand(replicas, *shape)
+            )
+        return self.joined(spread)
