@@ -29,7 +29,7 @@ def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[st
     """The report as Markdown; its links are relative to results/."""
     parts = [
         "# The papers' claims, and what was measured",
-        "Made from the committed records by `make figures`; `make verify` checks that it is what they say.",
+        "Made from the records by `make figures`; `make verify` checks that it is what the published ones say.",
         "## Summary",
         *_summary(findings),
         "## How it is decided",

@@ -30,6 +30,7 @@ LEGEND = (
 RECALLED = "† recalled from memory, not read in the paper: shown, and never a verdict."
 SIGNS = {Verdict.REPRODUCED: " =", Verdict.NOT_REPRODUCED: " ≠", Verdict.INCONCLUSIVE: " ?"}
 COUNT = "parameters"
+PRECISION = "%.10g"  # the last digits of a sum depend on the processor
 
 
 def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
@@ -70,7 +71,7 @@ def by_method(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: Path, caption: str) -> None:
-    """Write what `aggregate` gives: PATH.md and PATH.tex, for people, and PATH.csv, with full precision."""
+    """Write what `aggregate` gives: PATH.md and PATH.tex, for people, and PATH.csv, with ten digits."""
     shown = pd.DataFrame(
         {
             **({"network": table["model"]} if table["model"].nunique() > 1 else {}),
@@ -91,7 +92,7 @@ def write(table: pd.DataFrame, path: Path, caption: str) -> None:
 
 
 def write_comparison(table: PaperTable, compared: pd.DataFrame, folder: Path) -> None:
-    """Write a paper's table beside ours: in the paper's layout, then a row a figure; PATH.csv has full precision."""
+    """Write a paper's table beside ours: in the paper's layout, then a row a figure; PATH.csv has ten digits."""
     notes = [LEGEND, *([RECALLED] if compared["recalled"].any() else [])]
     _write(folder / table.name, compared, table.title, [layout(table, compared), details(compared)], notes)
 
@@ -155,7 +156,7 @@ def _tabulate(table: pd.DataFrame, style: str) -> str:
 def _write(path: Path, values: pd.DataFrame, caption: str, shown: list[pd.DataFrame], notes: list[str]) -> None:
     text = "\n\n".join([caption, *map(markdown, shown), *notes])
     write_atomically(path.with_suffix(".md"), f"{text}\n".encode())
-    write_atomically(path.with_suffix(".csv"), values.to_csv(index=False).encode())
+    write_atomically(path.with_suffix(".csv"), values.to_csv(index=False, float_format=PRECISION).encode())
     *first, last = shown
     tex = "\n\n".join([*(_latex(table, caption, []) for table in first), _latex(last, caption, notes)])
     write_atomically(path.with_suffix(".tex"), f"% Needs the package booktabs.\n{tex}\n".encode())
