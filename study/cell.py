@@ -40,6 +40,11 @@ Init = Literal[
 """How initial weights are drawn: study/models/initialise.py."""
 
 
+Augment = Literal["none", "flip_crop", "flip_shift"]
+"""How images are augmented: flipped left to right and shifted, at random, where black (flip_crop) or the mean colour
+(flip_shift) comes in."""
+
+
 class Model(Settings):
     """A network: `name` in the module `family` of study/models, and how its weights are drawn."""
 
@@ -73,8 +78,6 @@ class Recipe(Settings):
 
     The learning rate rises linearly over the first `warmup` iterations and is multiplied by `drop_factor` after each
     iteration of `drops`. Weight decay acts on all parameters, or on prunable weights alone, masked ones included.
-    Images are augmented by a horizontal flip and a shift that lets in black (flip_crop) or the mean colour
-    (flip_shift).
     """
 
     label: str = ""
@@ -86,7 +89,7 @@ class Recipe(Settings):
     warmup: Count = 0
     drops: tuple[PositiveCount, ...] = ()
     drop_factor: Positive = 0.1
-    augment: Literal["none", "flip_crop", "flip_shift"] = "none"
+    augment: Augment = "none"
     batch_size: PositiveCount
     iterations: PositiveCount
     evaluate_every: PositiveCount

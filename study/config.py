@@ -13,17 +13,20 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from study import methods
 from study.cell import Cell, Control, Method, PositiveCount, Settings
 from study.errors import StudyError
+from study.training import engines
 
 ROOT = Path(__file__).parent.parent
 
 
 class Cluster(Settings):
     """Where trainings run: `workers` processes of one thread (None: one a core, or one for a GPU), each given `pack`
-    trainings at a time. `device` is torch's name; None takes the GPU if there is one."""
+    trainings at a time. `device` is torch's name; None takes the GPU if there is one. `engine` does the arithmetic
+    (study/training/engines), "auto" the one that suits device, network and mask."""
 
     workers: PositiveCount | None = None
     pack: PositiveCount = 1
     device: str | None = Field(default=None, pattern=r"^(cpu|cuda(:\d+)?)$")
+    engine: engines.Name = "auto"
 
 
 class Wandb(Settings):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from study.errors import StudyError
 from study.files import TEMPORARY, checksum, json_bytes, write_atomically
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 
 
 class Part(BaseModel):
@@ -28,7 +28,9 @@ class Results(Part):
     loss, the first of equals, found afterwards.
 
     `prunable`, `kept` and `effective` count weights by layer: all, those that the mask keeps, and of these those on a
-    path of kept weights from input to output. A cell is collapsed where a layer keeps none, or no path is left.
+    path of kept weights from input to output. A cell is collapsed where a layer keeps none, or no path is left. `flops`
+    are the floating-point operations that each layer's weights take for one example forward, before pruning, two for a
+    multiply-add.
     """
 
     status: Literal["finished", "collapsed", "diverged"]
@@ -36,6 +38,7 @@ class Results(Part):
     prunable: dict[str, int]
     kept: dict[str, int]
     effective: dict[str, int]
+    flops: dict[str, int]
     test_accuracy: float
     test_loss: float | None
     validation_accuracy: float
@@ -45,13 +48,26 @@ class Results(Part):
     curves: dict[str, list[int | float | None]]
 
 
-class Cost(Part):
-    """What one training took, and the making of its mask before it."""
+class Seconds(Part):
+    """By the clock, and of one core's time."""
 
+    wall: float
+    cpu: float
+
+
+class Cost(Part):
+    """What one training took by phase, and what did its arithmetic (study/training/engines)."""
+
+    engine: str
     iterations: int
-    wall_seconds: float
-    cpu_seconds: float
-    mask_wall_seconds: float
+    mask: Seconds
+    training: Seconds
+    evaluation: Seconds
+
+    @property
+    def wall(self) -> float:
+        """Seconds by the clock, of training and evaluation."""
+        return self.training.wall + self.evaluation.wall
 
 
 class Run(Part):
@@ -67,7 +83,7 @@ class Run(Part):
 class Record(Part):
     """`cell` is the id, `settings` all of the cell's, `trainings` what it rests on, by lineage id, its own last."""
 
-    schema_version: Literal[2] = SCHEMA
+    schema_version: Literal[3] = SCHEMA
     experiment: str
     cell: str
     settings: dict[str, Any]
@@ -99,6 +115,7 @@ def summarise(experiment: str, cell: str, settings: dict[str, Any], trainings: d
         prunable=own["prunable"],
         kept=own["kept"],
         effective=own["effective"],
+        flops=own["flops"],
         test_accuracy=curves["test_accuracy"][-1],
         test_loss=curves["test_loss"][-1],
         validation_accuracy=curves["validation_accuracy"][-1],

@@ -8,7 +8,7 @@ from statistics import mean
 
 from study.lineage import Node
 from study.plan import Kind, Plan, iterations, kind
-from study.record import Record, read_folder
+from study.record import Cost, Record, read_folder
 from study.store import Store
 
 SPEED_SAMPLE = 50
@@ -58,8 +58,8 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
 def _stored_speeds(plan: Plan, store: Store, finished: list[str]) -> Speeds:
     seconds: dict[Kind, list[float]] = defaultdict(list)
     for training in finished[-SPEED_SAMPLE:]:
-        cost = store.result(training)["cost"]
-        seconds[kind(plan.trainings[training])].append(cost["wall_seconds"] / cost["iterations"])
+        cost = Cost(**store.result(training)["cost"])
+        seconds[kind(plan.trainings[training])].append(cost.wall / cost.iterations)
     return {of: mean(values) for of, values in seconds.items()}
 
 
@@ -68,7 +68,7 @@ def _published_speeds(records: list[Record]) -> tuple[Speeds, str | None]:
     for record in records[:SPEED_SAMPLE]:
         model, dataset, recipe = (record.settings[group] for group in ("model", "dataset", "recipe"))
         costs = record.run.costs.values()
-        seconds[model["name"], dataset["name"], recipe["batch_size"]] += [c.wall_seconds / c.iterations for c in costs]
+        seconds[model["name"], dataset["name"], recipe["batch_size"]] += [c.wall / c.iterations for c in costs]
     measured_on = f"the published records' machine ({records[0].run.hardware['cpu']})" if records else None
     return {of: mean(values) for of, values in seconds.items()}, measured_on
 

@@ -95,7 +95,7 @@ def test_its_cells_run(experiment: str, tmp_path: Path) -> None:
         planned = plan_cell(config.read(job)[0])
         store = Store(tmp_path / "store")
         reported = multiprocessing.RawValue("Q", 0)
-        assert run_pack(planned.trainings, store, torch.device("cpu"), reported) == {}
+        assert run_pack(planned.trainings, store, torch.device("cpu"), "auto", reported) == {}
         result = store.result(planned.training.id)
         assert result["curves"]["iteration"] == [0, 1, 2]
         sparsity = 0.0 if method == "dense" else 0.1

@@ -7,15 +7,17 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from study import config
+from study import config, methods
 from study.cell import Cell, Control
 from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.execute.queue import LIVES, Queue
 from study.lineage import Node
 from study.plan import Plan, plan_cell
+from study.record import Record, read_folder
 from study.standing import standing
 from study.store import Store
+from tests.conftest import ROOT
 
 NOWHERE = Path("/nonexistent")
 
@@ -38,6 +40,12 @@ def cell(method: str, sparsity: float = 0.9, seed: int = 0, control: Control | N
     return config.read(OmegaConf.create(content))[0]
 
 
+def cell_of(record: Record) -> Cell:
+    """The cell that a record is of, from its settings."""
+    method = record.settings["method"]
+    return Cell(**record.settings | {"method": methods.settings_schema(method["name"])(**method)})
+
+
 def plan(*cells: Cell) -> Plan:
     return Plan([plan_cell(c) for c in cells])
 
@@ -47,7 +55,13 @@ def ladder_of(*sparsities: float) -> list[Cell]:
 
 
 def finish(store: Store, training: str) -> None:
-    cost = {"iterations": 10, "wall_seconds": 2.0, "cpu_seconds": 2.0, "mask_wall_seconds": 0.0}
+    cost = {
+        "engine": "dense",
+        "iterations": 10,
+        "mask": {"wall": 3.0, "cpu": 3.0},
+        "training": {"wall": 1.5, "cpu": 1.0},
+        "evaluation": {"wall": 0.5, "cpu": 0.5},
+    }
     store.save_training(training, {"w": torch.zeros(1)}, {"cost": cost})
 
 
@@ -57,6 +71,13 @@ def test_equal_cells_are_one() -> None:
     assert cell("snip").id == cell("snip", scoring_examples=100).id
     assert len({cell("snip").id, cell("snip", 0.8).id, cell("snip", seed=1).id, cell("grasp").id}) == 4
     assert cell("snip").id != cell("snip", scoring_examples=10).id
+
+
+def test_published_records_are_of_the_cells_and_trainings_that_their_settings_mean_today() -> None:
+    for record in read_folder(ROOT / "results" / "records" / "quickstart"):
+        planned = plan_cell(cell_of(record))
+        assert planned.cell.id == record.cell
+        assert [node.id for node in planned.trainings] == record.trainings
 
 
 def test_a_ticket_at_half_takes_four_rounds_of_a_fifth() -> None:

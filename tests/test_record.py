@@ -16,6 +16,7 @@ def training(
         "kept": {"fc.weight": kept, "output.weight": 3},
         "effective": {"fc.weight": effective, "output.weight": 1},
         "prunable": {"fc.weight": 90, "output.weight": 10},
+        "flops": {"fc.weight": 180, "output.weight": 20},
         "diverged_at": None,
         "curves": {
             "iteration": [10 * i for i in range(points)],
@@ -25,7 +26,13 @@ def training(
             "test_loss": list(losses),
             "test_accuracy": [0.2 * i for i in range(points)],
         },
-        "cost": {"iterations": 30, "wall_seconds": 1.5, "cpu_seconds": 1.25, "mask_wall_seconds": 0.5},
+        "cost": {
+            "engine": "dense",
+            "iterations": 30,
+            "mask": {"wall": 0.5, "cpu": 0.25},
+            "training": {"wall": 1.0, "cpu": 1.0},
+            "evaluation": {"wall": 0.5, "cpu": 0.25},
+        },
         "circumstances": {
             "finished": "2026-01-01T00:00:00+00:00",
             "hardware": {"cpu": "abacus"},
@@ -92,14 +99,14 @@ def test_an_altered_figure_is_found(tmp_path: Path) -> None:
 def test_another_schema_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write(path, record().model_copy(update={"schema_version": 99}))
-    with pytest.raises(StudyError, match="record schema 99, not 2"):
+    with pytest.raises(StudyError, match="record schema 99, not 3"):
         read(path)
 
 
 def test_a_foreign_record_is_an_error(tmp_path: Path) -> None:
     from study.files import checksum
 
-    content: dict[str, Any] = {"schema_version": 2, "loss": 0.1}
+    content: dict[str, Any] = {"schema_version": 3, "loss": 0.1}
     (tmp_path / "r.json").write_text(json.dumps({**content, "checksum": checksum(content)}))
     with pytest.raises(StudyError, match="is not a record"):
         read(tmp_path / "r.json")

@@ -1,20 +1,25 @@
 """The loop against a plain one written out here, and the properties that masks must keep."""
 
 import math
-from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from study.cell import Recipe
+from study.cell import Augment, Recipe
 from study.data import Split
 from study.data.arrays import Arrays, Part
+from study.data.augment import augmentation, draw, shift
 from study.models import prunable
 from study.seeding import stream
-from study.training.augment import augmentation, draw, shift
-from study.training.loop import Curves, evaluate, learning_rate, train
+from study.training.engines.dense import Dense, evaluate
+from study.training.engines.engine import learning_rate
+from study.training.engines.sparse import Sparse
+from study.training.loop import Curves
+from tests.training import Runs, train
+
+ENGINES = pytest.mark.parametrize("engine", [Dense, Sparse], ids=["dense", "sparse"])
 
 
 def toy_split(n: int = 40, classes: int = 3) -> Split:
@@ -91,11 +96,12 @@ def plain_loop(network: nn.Module, mask: dict[str, torch.Tensor], data: Split, r
         parameter.data = values[name] * mask[name] if name in mask else values[name]
 
 
+@ENGINES
 @pytest.mark.parametrize("recipe", [ADAM, SGD, WARMED], ids=["adam", "sgd", "warmed"])
-def test_training_equals_a_plain_loop_in_float64(recipe: Recipe) -> None:
+def test_training_equals_a_plain_loop_in_float64(recipe: Recipe, engine: Runs) -> None:
     data, ours, plain = toy_split(), toy_network(), toy_network()
     mask = toy_mask(ours)
-    train(ours, mask, data, recipe, seed=0)
+    train(ours, mask, data, recipe, seed=0, engine=engine)
     plain_loop(plain, mask, data, recipe)
     for (name, a), b in zip(ours.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10, msg=name)
@@ -118,11 +124,12 @@ def test_pruned_weights_are_zero_whenever_they_are_used_and_at_the_end(recipe: R
     assert all((w[mask[n]] != 0).all() for n, w in prunable(network).items())
 
 
-def test_a_diverging_training_stops_and_says_where_with_its_pruned_weights_zero() -> None:
+@ENGINES
+def test_a_diverging_training_stops_and_says_where_with_its_pruned_weights_zero(engine: Runs) -> None:
     recipe = SGD.model_copy(update={"learning_rate": 1e200})
     network = toy_network()
     mask = toy_mask(network)
-    outcome = train(network, mask, toy_split(), recipe, seed=0)
+    outcome = train(network, mask, toy_split(), recipe, seed=0, engine=engine)
     assert outcome.diverged_at == 40
     assert outcome.curves.iteration == [0, 40]
     assert outcome.curves.train_loss == [None, None]
@@ -151,20 +158,22 @@ def test_evaluation_weighs_every_example_the_same_whatever_the_last_batch() -> N
     assert network.training
 
 
-def test_the_data_order_follows_the_seed_and_seed_zero_is_a_seed() -> None:
+@ENGINES
+def test_the_data_order_follows_the_seed_and_seed_zero_is_a_seed(engine: Runs) -> None:
     def end(seed: int) -> torch.Tensor:
         network = toy_network()
-        train(network, toy_mask(network), toy_split(), ADAM, seed)
+        train(network, toy_mask(network), toy_split(), ADAM, seed, engine=engine)
         return next(iter(prunable(network).values())).detach()
 
     assert torch.equal(end(0), end(0))
     assert not torch.equal(end(0), end(1))
 
 
-def test_a_training_can_mask_parameters_that_are_not_ranked_by_default() -> None:
+@ENGINES
+def test_a_training_can_mask_parameters_that_are_not_ranked_by_default(engine: Runs) -> None:
     network = toy_network()
     mask = {**toy_mask(network), "0.bias": torch.arange(8) < 3}
-    train(network, mask, toy_split(), SGD, seed=0)
+    train(network, mask, toy_split(), SGD, seed=0, engine=engine)
     assert (network.get_parameter("0.bias") == 0).tolist() == [False] * 3 + [True] * 5
 
 
@@ -185,7 +194,7 @@ def test_a_flip_and_a_shift_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip_crop", "flip_shift"])
-def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Literal["flip_crop", "flip_shift"]) -> None:
+def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Augment) -> None:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (20, 3, 6, 5), dtype=torch.uint8, generator=generator)
     part = Part(pixels, torch.zeros(20), mean=(0.4, 0.5, 0.2), std=(0.2, 0.3, 0.25))
@@ -203,8 +212,8 @@ def test_augmenting_equals_padding_pixels_and_cropping_each_image(kind: Literal[
             canvas = torch.zeros(3, 14, 13)
             canvas[:, 4:10, 4:9] = normalised.flip(2) if flip else normalised
         expected.append(canvas[:, 4 - down : 10 - down, 4 - right : 9 - right])
-    assert torch.equal(augment(inputs, 7), torch.stack(expected))
-    assert not torch.equal(augment(inputs, 8), torch.stack(expected))
+    assert torch.equal(augment(7, inputs), torch.stack(expected))
+    assert not torch.equal(augment(8, inputs), torch.stack(expected))
 
 
 def test_flips_and_shifts_are_uniform() -> None:
@@ -234,13 +243,14 @@ def test_augmentation_reaches_training_and_not_evaluation() -> None:
     assert augmented.train_loss[1] != plain.train_loss[1]
 
 
-def test_a_training_in_two_parts_is_the_training() -> None:
+@ENGINES
+def test_a_training_in_two_parts_is_the_training(engine: Runs) -> None:
     """Without momentum nothing but the weights crosses from one part to the next."""
     recipe = SGD.model_copy(update={"momentum": 0.0})
     whole, parts = toy_network(), toy_network()
     mask, data = toy_mask(whole), toy_split()
-    train(whole, mask, data, recipe, seed=0)
-    first = train(parts, mask, data, recipe, seed=0, until=45)
-    second = train(parts, mask, data, recipe, seed=0, since=45)
+    train(whole, mask, data, recipe, seed=0, engine=engine)
+    first = train(parts, mask, data, recipe, seed=0, engine=engine, until=45)
+    second = train(parts, mask, data, recipe, seed=0, engine=engine, since=45)
     assert (first.curves.iteration, second.curves.iteration) == ([0, 40, 45], [45, 80, 100])
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), parts.parameters(), strict=True))

@@ -67,7 +67,7 @@ def split(dataset: Dataset, seed: int) -> Split:
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples to score with, drawn from the stream "score" of a seed, never augmented."""
+    """Training examples to score with, drawn from the stream "score" of a seed, not augmented."""
 
     split: Split
     seed: int

@@ -59,6 +59,11 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def are_bytes(self) -> bool:
+        """Whether the inputs are pixels in memory."""
+        return isinstance(self.inputs, Tensor) and self.inputs.dtype == torch.uint8
+
     def batch(self, indices: Tensor, device: torch.device) -> Batch:
         """The examples at `indices`, normalised on the device."""
         inputs = self.inputs[indices].to(device)
@@ -80,7 +85,16 @@ class Part:
 
     def black(self) -> Tensor:
         """A black pixel, normalised: (channels, 1, 1)."""
-        return self._normalise(torch.zeros(len(self.mean), 1, 1, dtype=torch.uint8))
+        return self.levels()[:, :1, None]
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift (channels), float64: a pixel p is normalised to scale p + shift."""
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (self.mean, self.std))
+        return 1 / (255 * std), -mean / std
+
+    def levels(self) -> Tensor:
+        """Each of the 256 values of a pixel, normalised: (channels, 256)."""
+        return self._normalise(torch.arange(256, dtype=torch.uint8).expand(len(self.mean), 1, 256)).squeeze(1)
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std))

@@ -42,10 +42,10 @@ class Pool:
     Workers are forked from a server process that has imported what they need: a new one costs milliseconds.
     """
 
-    def __init__(self, workers: int, store: Path, device: str) -> None:
+    def __init__(self, workers: int, store: Path, device: str, engine: str) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["study.execute.worker", "hydra"])
-        self._store, self._device = store, device
+        self._arguments = store, device, engine
         self._workers = [self._start() for _ in range(workers)]
 
     def __enter__(self) -> "Pool":
@@ -95,9 +95,7 @@ class Pool:
     def _start(self) -> Worker:
         ours, theirs = self._context.Pipe()
         reported = self._context.RawValue("Q", 0)
-        process = self._context.Process(
-            target=worker.serve, args=(theirs, reported, self._store, self._device), daemon=True
-        )
+        process = self._context.Process(target=worker.serve, args=(theirs, reported, *self._arguments), daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours, reported)

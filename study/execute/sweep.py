@@ -62,7 +62,9 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
     queue = Queue(missing, sweep.store, sweep.run.cluster.pack)
     size = min(workers(sweep.run.cluster), len(missing))
     length = {training: iterations(node) for training, node in missing.items()}
-    with Pool(size, sweep.run.store, device(sweep.run.cluster)) as pool, display.progress(sum(length.values())) as show:
+    cluster = sweep.run.cluster
+    pool = Pool(size, sweep.run.store, device(cluster), cluster.engine)
+    with pool, display.progress(sum(length.values())) as show:
         while queue.has_work or pool.busy:
             while pool.has_room and (pack := queue.next_pack()):
                 pool.submit(pack)

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import time
 import traceback
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,12 +19,15 @@ from study.cell import Dataset, Model, Recipe
 from study.data import Examples
 from study.errors import StudyError
 from study.lineage import Node, initial, step_function
+from study.models.flops import flops
 from study.models.paths import effective
 from study.store import Store
-from study.training.loop import train
+from study.training import engines
+from study.training.engines.engine import Task
+from study.training.loop import Time, timed, train
 
 
-def serve(connection: Connection, reported: Any, folder: Path, device: str) -> None:
+def serve(connection: Connection, reported: Any, folder: Path, device: str, engine: engines.Name) -> None:
     """Run packs of trainings as they come; answer each with the error that ended it, if one did, and `run_pack`'s.
 
     `reported` is a shared integer for the iterations done of the training in hand. A worker ends with its driver.
@@ -46,13 +48,15 @@ def serve(connection: Connection, reported: Any, folder: Path, device: str) -> N
         except EOFError:
             return
         try:
-            failures = run_pack(pack, Store(folder), torch.device(device), reported)
+            failures = run_pack(pack, Store(folder), torch.device(device), engine, reported)
             connection.send((None, failures))
         except (StudyError, OSError) as error:
             connection.send((error, {}))
 
 
-def run_pack(pack: list[Node], store: Store, device: torch.device, reported: Any) -> dict[str, str]:
+def run_pack(
+    pack: list[Node], store: Store, device: torch.device, engine: engines.Name, reported: Any
+) -> dict[str, str]:
     """Run trainings in turn, each stored as soon as it is finished; those that somebody else runs are left out.
 
     Gives what went wrong with those that failed. Raises StudyError and OSError, which concern all trainings alike.
@@ -62,7 +66,7 @@ def run_pack(pack: list[Node], store: Store, device: torch.device, reported: Any
         with store.claim(node.id) as mine:
             if mine and not store.has_training(node.id):
                 try:
-                    _run(node, store, device, reported)
+                    _run(node, store, device, engine, reported)
                 except (StudyError, OSError):
                     raise
                 except Exception:
@@ -71,30 +75,35 @@ def run_pack(pack: list[Node], store: Store, device: torch.device, reported: Any
     return failures
 
 
-def _run(node: Node, store: Store, device: torch.device, reported: Any) -> None:
-    split = data.split(Dataset(**node.arguments["dataset"]), node.arguments["seed"])
-    values, begun = Values(store), time.perf_counter()
-    network = values.of(node.arguments["start"])
-    mask = values.of(node.arguments["mask"])
-    mask_wall_seconds = time.perf_counter() - begun
-    recipe = Recipe(**node.arguments["recipe"])
+def _run(node: Node, store: Store, device: torch.device, engine: engines.Name, reported: Any) -> None:
+    seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
+    split = data.split(Dataset(**node.arguments["dataset"]), seed)
+    values, masking = Values(store), Time()
+    with timed([masking]):
+        network = values.of(node.arguments["start"]).to(device)
+        mask = values.of(node.arguments["mask"])
 
     def report(iteration: int) -> None:
         reported.value = iteration
 
     part = {name: node.arguments[name] for name in ("since", "until") if name in node.arguments}
-    outcome = train(network.to(device), mask, split, recipe, node.arguments["seed"], report, **part)
+    task = Task(network, mask, split, seed)
+    chosen = engines.choose(engine, task)
+    (outcome,) = train([task], recipe, chosen, report, **part)
+    inputs = split.arrays.training.inputs.shape[1:]
     result = {
         "prunable": {name: kept.numel() for name, kept in mask.items()},
         "kept": {name: int(kept.sum()) for name, kept in mask.items()},
-        "effective": effective(network, mask, split.arrays.training.inputs.shape[1:]),
+        "effective": effective(network, mask, inputs),
+        "flops": flops(network, inputs),
         "diverged_at": outcome.diverged_at,
         "curves": asdict(outcome.curves),
         "cost": {
+            "engine": chosen.__name__.lower(),
             "iterations": outcome.curves.iteration[-1] - outcome.curves.iteration[0],
-            "wall_seconds": outcome.wall_seconds,
-            "cpu_seconds": outcome.cpu_seconds,
-            "mask_wall_seconds": mask_wall_seconds,
+            "mask": asdict(masking),
+            "training": asdict(outcome.training),
+            "evaluation": asdict(outcome.evaluation),
         },
         "circumstances": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -10,7 +10,8 @@ all of them, and each then back-propagates <g, dL_b>: the same examples in both 
 
 The defaults are the paper's, with the authors' code where the paper is silent: logits divided by a temperature of 200,
 ten balanced examples of each class, batch norm in train mode. The code also draws the linear layers anew for scoring
-(`redraw=linear`; for ImageNet only the last, `redraw=head`).
+(`redraw=linear`; for ImageNet only the last, `redraw=head`), and takes the scoring images as training augments them
+(`augment=flip_crop`), the same ones in both passes.
 
 Deviation: exactly k weights are kept; the code's threshold removes one less than it means to.
 """
@@ -21,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from study.cell import Count, Positive, PositiveCount
+from study.cell import Augment, Count, Positive, PositiveCount
 from study.data import Examples
 from study.lineage import mask_step
 from study.methods.masks import Mask, Ranking
@@ -51,6 +52,7 @@ def grasp(
     scoring_examples: Count = 0,
     examples_per_class: Count = 10,
     batches: PositiveCount = 1,
+    augment: Augment = "none",
     temperature: Positive = 200.0,
     batch_norm: BatchNorm = "train",
     redraw: Literal["nothing", "head", "linear"] = "nothing",
@@ -63,7 +65,7 @@ def grasp(
     """
     network = for_scoring(network, batch_norm)
     _redraw(network, redraw, seed)
-    drawn = draw(examples, scoring_examples, examples_per_class, batches)
+    drawn = draw(examples, scoring_examples, examples_per_class, batches, augment)
 
     def minus_removal_score(weights: Weights) -> list[Tensor]:
         leaves = list(weights.values())

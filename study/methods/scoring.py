@@ -10,8 +10,9 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from study.cell import Init
+from study.cell import Augment, Init
 from study.data import Examples
+from study.data.augment import augmentation
 from study.errors import StudyError
 from study.methods.masks import Mask, Ranking, keep_top, kept_count
 from study.models import prunable
@@ -26,9 +27,12 @@ Batch = tuple[Tensor, Tensor]
 Weights = dict[str, Tensor]
 
 
-def draw(examples: Examples, count: int, per_class: int, batches: int) -> list[Batch]:
+def draw(examples: Examples, count: int, per_class: int, batches: int, augment: Augment = "none") -> list[Batch]:
     """Batches (inputs, labels) of scoring examples: `per_class` of each class in each batch, or where that is 0,
     `count` at random divided among the batches.
+
+    Images are augmented here, once, from the streams "score/augment/0", "score/augment/1" and so on, a stream a batch:
+    whatever goes over a batch again, for a Hessian or another round, sees the same images.
 
     Raises StudyError where they are asked for in two ways or none, or are fewer than the batches.
     """
@@ -38,7 +42,8 @@ def draw(examples: Examples, count: int, per_class: int, batches: int) -> list[B
         raise StudyError(f"{count} scoring examples can't fill {batches} batches: lower method.batches")
     drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count)
     # Balanced examples are sorted by class: every n-th of them is balanced too.
-    return [(drawn.inputs[i::batches], drawn.labels[i::batches]) for i in range(batches)]
+    changed = augmentation(augment, examples.split.arrays.training.black(), f"{examples.seed}/score")
+    return [(changed(i, drawn.inputs[i::batches]), drawn.labels[i::batches]) for i in range(batches)]
 
 
 def for_scoring(network: nn.Module, batch_norm: BatchNorm) -> nn.Module:

@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from study.cell import Count, PositiveCount
+from study.cell import Augment, Count, PositiveCount
 from study.data import Examples
 from study.lineage import mask_step
 from study.methods.masks import Mask, Ranking
@@ -47,6 +47,7 @@ def snip(
     scoring_examples: Count = 100,
     examples_per_class: Count = 0,
     batches: PositiveCount = 1,
+    augment: Augment = "none",
     absolute: Literal["after_sum", "before_sum"] = "after_sum",
     batch_norm: BatchNorm = "eval",
     biases: bool = False,
@@ -55,7 +56,7 @@ def snip(
 ) -> Mask:
     """Keep the weights with the largest |w dL/dw| over all layers together; `scored` says whose draw `network` is."""
     network = for_scoring(network, batch_norm)
-    drawn = draw(examples, scoring_examples, examples_per_class, batches)
+    drawn = draw(examples, scoring_examples, examples_per_class, batches, augment)
 
     def sensitivity(weights: Weights) -> list[Tensor]:
         def change(batch: Batch) -> list[Tensor]:

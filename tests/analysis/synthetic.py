@@ -35,6 +35,7 @@ def synthetic(experiment: str, number: int, cell: Cell, accuracy: float, early_s
         prunable=PRUNABLE,
         kept=kept,
         effective=kept,
+        flops={name: 2 * count for name, count in PRUNABLE.items()},
         test_accuracy=accuracy,
         test_loss=0.2,
         validation_accuracy=accuracy,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from study.data import Examples, Split
+from study.cell import Augment
+from study.data import Examples, Split, augment
 from study.data.arrays import Arrays, Part
 from study.errors import StudyError
 from study.lineage import step_function
@@ -174,6 +175,39 @@ def test_grasp_over_several_batches_holds_the_sum_of_gradients_constant() -> Non
     settings = {"scoring_examples": 12, "examples_per_class": 0, "batches": 3, "temperature": 1.0}
     scored = {k: grasp(network, examples(inputs, labels), 1 - k / 45, **settings) for k in range(1, 46)}
     assert ranking(scored) == (-weights * (hessian @ g)).argsort(stable=True).tolist()
+
+
+@pytest.mark.parametrize("kind", ["flip_crop", "flip_shift"])
+def test_scoring_images_are_augmented_once_for_both_of_grasps_passes(kind: Augment) -> None:
+    inputs = torch.randn(12, 1, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    part = Part(inputs, torch.arange(12) % 3, mean=(0.4,), std=(0.2,))
+    given = Examples(Split(Arrays(part, part), torch.arange(12), torch.arange(0)), seed=0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 3, bias=False)).double()
+    weights = nn.init.normal_(network.get_parameter("1.weight"), generator=stream(0, "w")).detach().flatten()
+
+    outside = {"flip_crop": part.black(), "flip_shift": torch.zeros(1, 1, 1)}[kind]
+    gradients, hessians = [], []
+    for i, (plain, labels) in enumerate(draw(given, 12, 0, 2)):
+        images = augment.shift(plain, outside, *augment.draw(6, stream(0, f"score/augment/{i}"))).flatten(1)
+
+        def loss(flat: Tensor, images: Tensor = images, labels: Tensor = labels) -> Tensor:
+            return cross_entropy(images @ flat.view(3, 36).T, labels)
+
+        gradients.append(torch.autograd.functional.jacobian(loss, weights))
+        hessians.append(torch.autograd.functional.hessian(loss, weights))
+    gradient, hessian = torch.stack(gradients).sum(0), torch.stack(hessians).sum(0)
+    expected = {"snip": (weights * gradient).abs(), "grasp": weights * (hessian @ gradient)}
+
+    settings: dict[str, Any] = {"scoring_examples": 12, "batches": 2}
+    for augmented in (True, False):
+        asked = settings | ({"augment": kind} if augmented else {})
+        masks = {
+            "snip": snip(network, given, 0.5, **asked),
+            "grasp": grasp(network, given, 0.5, **asked, examples_per_class=0, temperature=1.0),
+        }
+        for name, scores in expected.items():
+            kept = torch.zeros(108, dtype=torch.bool).index_fill(0, scores.topk(54).indices, True)
+            assert torch.equal(masks[name]["1.weight"].flatten(), kept) == augmented
 
 
 def test_balanced_batches_are_balanced_each() -> None:

@@ -1,0 +1,397 @@
+"""Numba kernels of the sparse engine: real sparsity on a CPU.
+
+Activations lie feature by feature, the examples of a batch side by side, LANES at a time. A kept weight is then one
+multiply-add over LANES contiguous numbers, and so costs 2 LANES floating-point operations whatever its neighbours
+are: no gather of single numbers, and no work for pruned weights. A convolution is the same sum at every position of
+its output, a linear layer has one position; so two kernels serve both, one for sums (forward, and backward to the
+inputs through the transposed weights), one for inner products (backward to the weights).
+
+All arrays are flat; offsets and positions count their elements. Costs below are multiply-adds, k kept weights, p
+positions. Sums are in a fixed order: results are equal bit for bit on machines with the same vector instructions.
+Source: this project's own; the layout is that of Gale, Zaharia, Young & Elsen 2020 ("Sparse GPU kernels for deep
+learning", arXiv 2006.10901, section 4) with vectors in place of warps.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+LANES = 64
+"""Examples that one multiply-add spans: four registers of AVX-512 in single precision."""
+
+INT = ir.IntType(64)
+BYTE = ir.IntType(8)
+CONTRACT = ["contract"]
+
+kernel = njit(error_model="numpy", cache=True)
+"""Compiled at first use, in a second or so, and kept in __pycache__ (or NUMBA_CACHE_DIR) for the next process."""
+
+
+class _Vectors:
+    """LLVM code for LANES contiguous numbers of flat arrays."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, arrays: dict[Any, Any]) -> None:
+        self.builder = builder
+        self._data = {name: make_array(kind)(context, builder, array).data for name, (kind, array) in arrays.items()}
+        kinds = (pointer.type.pointee for pointer in self._data.values())
+        self.scalar = next(kind for kind in kinds if not isinstance(kind, ir.IntType))
+        self.type = ir.VectorType(self.scalar, LANES)
+        self._align = 4 if isinstance(self.scalar, ir.FloatType) else 8
+
+    def element(self, array: str, index: Any) -> Any:
+        """One number; integers as 64 bits."""
+        value = self.builder.load(self.builder.gep(self._data[array], [index]))
+        return self.builder.sext(value, INT) if isinstance(value.type, ir.IntType) else value
+
+    def load(self, array: str, offset: Any) -> Any:
+        """A vector of numbers; bytes become numbers."""
+        if self._data[array].type.pointee == BYTE:
+            vector = self.builder.load(self._at(array, offset, BYTE))
+            vector.align = 1
+            return self.builder.uitofp(vector, self.type)
+        vector = self.builder.load(self._at(array, offset, self.scalar))
+        vector.align = self._align
+        return vector
+
+    def store(self, vector: Any, array: str, offset: Any) -> None:
+        self.builder.store(vector, self._at(array, offset, self.scalar)).align = self._align
+
+    def set_element(self, array: str, index: Any, value: Any) -> None:
+        self.builder.store(value, self.builder.gep(self._data[array], [index]))
+
+    def spread(self, scalar: Any) -> Any:
+        """A vector of one number."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        return self.builder.shuffle_vector(first, undefined, lanes)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        return self.builder.fadd(self.builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
+
+    def total(self, vector: Any) -> Any:
+        """The sum over the lanes, as a tree."""
+        suffix = "f32" if isinstance(self.scalar, ir.FloatType) else "f64"
+        name = f"llvm.vector.reduce.fadd.v{LANES}{suffix}"
+        signature = ir.FunctionType(self.scalar, [self.scalar, self.type])
+        reduce = cgutils.get_or_insert_function(self.builder.module, signature, name)
+        return self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), vector], fastmath=["reassoc"])
+
+    def _at(self, array: str, offset: Any, of: Any) -> Any:
+        vectors = ir.VectorType(of, LANES).as_pointer()
+        return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors)
+
+
+def _add_sums(group: int) -> Any:
+    @intrinsic
+    def add_sums(
+        typing: Any,
+        x: Any,
+        positions_x: Any,
+        p: Any,
+        begin: Any,
+        end: Any,
+        offsets: Any,
+        order: Any,
+        values: Any,
+        y: Any,
+        to: Any,
+        positions_y: Any,
+    ) -> Any:
+        """y[to + positions_y[i]:] += the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], by LANES.
+
+        For k from begin to end, and `group` values of i from p on: weights are read once for all.
+        """
+        integer = types.int64
+        signature = types.void(
+            x, positions_x, integer, integer, integer, offsets, order, values, y, integer, positions_y
+        )
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y = arguments
+            kinds = signature.args
+            arrays = {"x": (kinds[0], x), "positions_x": (kinds[1], positions_x), "offsets": (kinds[5], offsets)}
+            arrays |= {"order": (kinds[6], order), "values": (kinds[7], values), "y": (kinds[8], y)}
+            v = _Vectors(context, builder, arrays | {"positions_y": (kinds[10], positions_y)})
+            each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
+            reads = [v.element("positions_x", i) for i in each]
+            writes = [builder.add(to, v.element("positions_y", i)) for i in each]
+            totals = [cgutils.alloca_once_value(builder, v.load("y", at)) for at in writes]
+            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT, 1)) as (k, _):
+                weight = v.spread(v.element("values", v.element("order", k)))
+                offset = v.element("offsets", k)
+                for at, total in zip(reads, totals, strict=True):
+                    inputs = v.load("x", builder.add(at, offset))
+                    builder.store(v.multiply_add(weight, inputs, builder.load(total)), total)
+            for at, total in zip(writes, totals, strict=True):
+                v.store(builder.load(total), "y", at)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_sums
+
+
+def _inner_products(group: int) -> Any:
+    @intrinsic
+    def inner_products(
+        typing: Any, x: Any, offsets: Any, k: Any, positions_x: Any, y: Any, to: Any, positions_y: Any, products: Any
+    ) -> Any:
+        """products[i] = sum over p of x[offsets[i] + positions_x[p]:] * y[to + positions_y[p]:], LANES numbers each.
+
+        For `group` values of i from k on: y is read once for all.
+        """
+        integer = types.int64
+        signature = types.void(x, offsets, integer, positions_x, y, integer, positions_y, products)
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            x, offsets, k, positions_x, y, to, positions_y, products = arguments
+            kinds = signature.args
+            arrays = {
+                "y": (kinds[4], y),
+                "x": (kinds[0], x),
+                "offsets": (kinds[1], offsets),
+                "products": (kinds[7], products),
+            }
+            arrays |= {"positions_x": (kinds[3], positions_x), "positions_y": (kinds[6], positions_y)}
+            v = _Vectors(context, builder, arrays)
+            count = builder.extract_value(make_array(kinds[3])(context, builder, positions_x).shape, 0)
+            each = [builder.add(k, ir.Constant(INT, i)) for i in range(group)]
+            at = [v.element("offsets", i) for i in each]
+            zero = ir.Constant(v.type, [0.0] * LANES)
+            totals = [cgutils.alloca_once_value(builder, zero) for _ in range(group)]
+            with cgutils.for_range(builder, count) as loop:
+                b = v.load("y", builder.add(to, v.element("positions_y", loop.index)))
+                position = v.element("positions_x", loop.index)
+                for offset, total in zip(at, totals, strict=True):
+                    a = v.load("x", builder.add(offset, position))
+                    builder.store(v.multiply_add(a, b, builder.load(total)), total)
+            for i, total in zip(each, totals, strict=True):
+                v.set_element("products", i, v.total(builder.load(total)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return inner_products
+
+
+GROUP = 4
+"""Inner products with the same vectors that are taken together: as many as fit into the registers of AVX-512."""
+
+_inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
+_add_sums_of_group, _add_sum = _add_sums(GROUP), _add_sums(1)
+
+
+@kernel
+def add_weighted_sums(rows, offsets, order, values, x, positions_x, y, row_y, positions_y):  # type: ignore[no-untyped-def]
+    """For each row r and position p: y[r row_y + positions_y[p]:] += sum of its weights times x, LANES numbers each.
+
+    Row r has the weights values[order[k]] at x[positions_x[p] + offsets[k]:] for k from rows[r] to rows[r + 1]. k p.
+    """
+    p, count = 0, len(positions_x)
+    while p + GROUP <= count:
+        for row in range(len(rows) - 1):
+            begin, end, to = rows[row], rows[row + 1], np.int64(row) * row_y
+            _add_sums_of_group(x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+        p += GROUP
+    while p < count:
+        for row in range(len(rows) - 1):
+            begin, end, to = rows[row], rows[row + 1], np.int64(row) * row_y
+            _add_sum(x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+        p += 1
+
+
+@kernel
+def weight_gradients(rows, offsets, x, positions_x, dy, row_y, positions_y, gradients):  # type: ignore[no-untyped-def]
+    """The derivative in each weight: the inner product of what it reads from x and the derivatives of its row. k p."""
+    for row in range(len(rows) - 1):
+        to, k = np.int64(row) * row_y, rows[row]
+        while k + GROUP <= rows[row + 1]:
+            _inner_products_of_group(x, offsets, k, positions_x, dy, to, positions_y, gradients)
+            k += GROUP
+        while k < rows[row + 1]:
+            _inner_product(x, offsets, k, positions_x, dy, to, positions_y, gradients)
+            k += 1
+
+
+@kernel
+def normalise_weights(starts, values, scale, shift, scaled, constants):  # type: ignore[no-untyped-def]
+    """The weights w' and constants c with w' x + c = w (scale x + shift), row by row; scale and shift by weight. k."""
+    for row in range(len(starts) - 1):
+        constant = values.dtype.type(0)
+        for k in range(starts[row], starts[row + 1]):
+            scaled[k] = values[k] * scale[k]
+            constant += values[k] * shift[k]
+        constants[row] = constant
+
+
+@kernel
+def normalise_gradients(starts, gradients, scale, shift, dy):  # type: ignore[no-untyped-def]
+    """From the derivatives in w' those in w, in place: dy (rows) are the derivatives in the constants. k."""
+    for row in range(len(starts) - 1):
+        for k in range(starts[row], starts[row + 1]):
+            gradients[k] = gradients[k] * scale[k] + dy[row] * shift[k]
+
+
+@kernel
+def gather(images, levels, area, indices, features, x):  # type: ignore[no-untyped-def]
+    """x[f, b] = levels[channel of f, images[indices[b], f]], for the features given.
+
+    images (n, features) uint8, `area` features to a channel; levels (channels, 256), what each pixel value becomes; x
+    (features, width).
+    """
+    for f in features:
+        for b in range(len(indices)):
+            x[f, b] = levels[f // area, images[indices[b], f]]
+
+
+@kernel
+def relu(x):  # type: ignore[no-untyped-def]
+    """In place, on a flat array; NaN stays."""
+    for i in range(len(x)):
+        if x[i] <= 0:
+            x[i] = 0
+
+
+@kernel
+def relu_backward(y, dy):  # type: ignore[no-untyped-def]
+    """In place: dy is zero where the output y is."""
+    for i in range(len(y)):
+        if y[i] <= 0:
+            dy[i] = 0
+
+
+@kernel
+def max_pool(x, y, chosen):  # type: ignore[no-untyped-def]
+    """The largest of each 2 x 2, the first of equals as torch: x (c, h, w, width), y and chosen of half the sides."""
+    channels, height, width, lanes = y.shape
+    for c in range(channels):
+        for i in range(height):
+            for j in range(width):
+                for b in range(lanes):
+                    largest, at = x[c, 2 * i, 2 * j, b], np.uint8(0)
+                    if x[c, 2 * i, 2 * j + 1, b] > largest:
+                        largest, at = x[c, 2 * i, 2 * j + 1, b], np.uint8(1)
+                    if x[c, 2 * i + 1, 2 * j, b] > largest:
+                        largest, at = x[c, 2 * i + 1, 2 * j, b], np.uint8(2)
+                    if x[c, 2 * i + 1, 2 * j + 1, b] > largest:
+                        largest, at = x[c, 2 * i + 1, 2 * j + 1, b], np.uint8(3)
+                    y[c, i, j, b], chosen[c, i, j, b] = largest, at
+
+
+@kernel
+def max_pool_backward(dy, chosen, dx):  # type: ignore[no-untyped-def]
+    """Each derivative goes to the input that was chosen; the other three of its 2 x 2 get zero."""
+    channels, height, width, lanes = dy.shape
+    for c in range(channels):
+        for i in range(height):
+            for j in range(width):
+                for b in range(lanes):
+                    d, at = dy[c, i, j, b], chosen[c, i, j, b]
+                    dx[c, 2 * i, 2 * j, b] = d if at == 0 else 0
+                    dx[c, 2 * i, 2 * j + 1, b] = d if at == 1 else 0
+                    dx[c, 2 * i + 1, 2 * j, b] = d if at == 2 else 0
+                    dx[c, 2 * i + 1, 2 * j + 1, b] = d if at == 3 else 0
+
+
+@kernel
+def lstm_cell(gates, before, cells):  # type: ignore[no-untyped-def]
+    """cells = forget * before + input * new: gates (4 size, width), in torch's order; cells (size, width)."""
+    size, width = cells.shape
+    for i in range(size):
+        for b in range(width):
+            cells[i, b] = gates[size + i, b] * before[i, b] + gates[i, b] * gates[2 * size + i, b]
+
+
+@kernel
+def lstm_cell_backward(gates, before, squashed, dstate, dcell, dgates):  # type: ignore[no-untyped-def]
+    """The derivatives before the gates' nonlinearities; dcell becomes that of the cells before.
+
+    gates and dgates (4 size, width), others (size, width); `squashed` is tanh(cells).
+    """
+    size, width = dcell.shape
+    one = gates.dtype.type(1)
+    for i in range(size):
+        for b in range(width):
+            enter, forget, new, leave = gates[i, b], gates[size + i, b], gates[2 * size + i, b], gates[3 * size + i, b]
+            d = dcell[i, b] + dstate[i, b] * leave * (one - squashed[i, b] * squashed[i, b])
+            dgates[i, b] = d * new * enter * (one - enter)
+            dgates[size + i, b] = d * before[i, b] * forget * (one - forget)
+            dgates[2 * size + i, b] = d * enter * (one - new * new)
+            dgates[3 * size + i, b] = dstate[i, b] * squashed[i, b] * leave * (one - leave)
+            dcell[i, b] = d * forget
+
+
+@kernel
+def gru_cell_backward(gates, recurrent, state, dstate, dgates, drecurrent, dbefore):  # type: ignore[no-untyped-def]
+    """The derivatives before the gates' nonlinearities, in what comes from inputs and from states, and, as far as it
+    does not pass through the gates, in the state before: gates and recurrent (3 size, width), others (size, width)."""
+    size, width = state.shape
+    one = gates.dtype.type(1)
+    for i in range(size):
+        for b in range(width):
+            reset, update, new = gates[i, b], gates[size + i, b], gates[2 * size + i, b]
+            d = dstate[i, b]
+            dnew = d * (one - update) * (one - new * new)
+            dreset = dnew * recurrent[2 * size + i, b] * reset * (one - reset)
+            dupdate = d * (state[i, b] - new) * update * (one - update)
+            dgates[i, b], drecurrent[i, b] = dreset, dreset
+            dgates[size + i, b], drecurrent[size + i, b] = dupdate, dupdate
+            dgates[2 * size + i, b], drecurrent[2 * size + i, b] = dnew, dnew * reset
+            dbefore[i, b] = d * update
+
+
+@kernel
+def cross_entropy(logits, labels, derivatives):  # type: ignore[no-untyped-def]
+    """The sum of -log softmax over the examples, in nats, and how many are classified right.
+
+    logits (classes, width), labels (n) with n <= width. `derivatives` becomes the mean's derivative in the logits, zero
+    beyond n.
+    """
+    classes, width = logits.shape
+    n = len(labels)
+    loss, right = 0.0, 0
+    for b in range(n):
+        best = 0
+        for c in range(1, classes):
+            if logits[c, b] > logits[best, b]:
+                best = c
+        right += best == labels[b]
+        total = logits.dtype.type(0)
+        for c in range(classes):
+            derivatives[c, b] = np.exp(logits[c, b] - logits[best, b])
+            total += derivatives[c, b]
+        loss += np.log(total) + logits[best, b] - logits[labels[b], b]
+        for c in range(classes):
+            derivatives[c, b] = (derivatives[c, b] / total - (c == labels[b])) / n
+    for c in range(classes):
+        for b in range(n, width):
+            derivatives[c, b] = 0
+    return loss, right
+
+
+@kernel
+def adam(weights, gradients, first, second, step, correction, decay):  # type: ignore[no-untyped-def]
+    """A step of Adam (Kingma & Ba 2015, algorithm 1) in place on flat arrays; decay (n) is an L2 penalty's.
+
+    `step` is the rate over 1 - beta_1^t, `correction` the square root of 1 - beta_2^t.
+    """
+    number = weights.dtype.type
+    for i in range(len(weights)):
+        g = gradients[i] + decay[i] * weights[i]
+        first[i] += number(0.1) * (g - first[i])
+        second[i] = number(0.999) * second[i] + number(0.001) * g * g
+        weights[i] -= step * first[i] / (np.sqrt(second[i]) / correction + number(1e-8))
+
+
+@kernel
+def sgd(weights, gradients, velocity, rate, momentum, decay):  # type: ignore[no-untyped-def]
+    """A step of SGD with momentum as torch defines it, in place on flat arrays; decay (n) is an L2 penalty's."""
+    for i in range(len(weights)):
+        velocity[i] = momentum * velocity[i] + gradients[i] + decay[i] * weights[i]
+        weights[i] -= rate * velocity[i]

@@ -1,0 +1,230 @@
+"""Engines compute the same: against torch's own kernels in float64, family by family; in float32 to rounding."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from study import models
+from study.cell import Model, Recipe
+from study.data import Split
+from study.data.arrays import Arrays, Part
+from study.models import prunable
+from study.models.blocks import sequential
+from study.models.initialise import initialise
+from study.seeding import stream
+from study.training.engines import choose
+from study.training.engines.chain import SPARSE_BELOW, sparse_layers
+from study.training.engines.dense import Dense
+from study.training.engines.engine import Task
+from study.training.engines.sparse import Sparse
+from study.training.loop import Outcome, train
+
+SGD = Recipe(
+    optimizer="sgd",
+    learning_rate=0.02,
+    momentum=0.9,
+    weight_decay=1e-2,
+    decay="weights",
+    warmup=20,
+    drops=(60, 80),
+    batch_size=12,
+    iterations=100,
+    evaluate_every=40,
+)
+ADAM = SGD.model_copy(update={"optimizer": "adam", "momentum": 0.0, "learning_rate": 2e-3, "decay": "all"})
+
+GREY, COLOUR, ROWS = (1, 16, 16), (3, 8, 8), (1, 6, 5)
+NETWORKS: dict[str, tuple[Model, tuple[int, int, int], float, set[str]]] = {
+    "linear, sparse": (Model(name="lenet_300_100", family="lenet"), GREY, 0.05, {"fc1", "fc2", "output"}),
+    "linear, dense": (Model(name="lenet_300_100", family="lenet"), ROWS, 0.7, set()),
+    "convolutions": (Model(name="lenet_5_caffe", family="lenet"), GREY, 0.1, {"conv1", "conv2", "fc1", "output"}),
+    "padded convolutions": (
+        Model(name="conv_2", family="conv"),
+        COLOUR,
+        0.05,
+        {"conv1_1", "conv1_2", "fc1", "fc2", "output"},
+    ),
+    "LSTM": (Model(name="lstm_s", family="rnn"), ROWS, 0.05, {"projection", "recurrent", "output"}),
+    "GRU": (Model(name="gru_s", family="rnn"), ROWS, 0.05, {"projection", "recurrent", "output"}),
+}
+
+
+def split(shape: tuple[int, ...], dtype: torch.dtype, classes: int = 4, n: int = 150) -> Split:
+    """Random images around a mean for each class, 30 of them held out."""
+    labels = torch.arange(n) % classes
+    means = torch.randn(classes, *shape, generator=stream(0, "means"), dtype=torch.float64)
+    images = means[labels] + torch.randn(n, *shape, generator=stream(0, "images"), dtype=torch.float64)
+    part = Part(images.to(dtype), labels)
+    return Split(Arrays(part, part), torch.arange(30, n), torch.arange(30))
+
+
+def random_mask(network: nn.Module, density: float | Mapping[str, float]) -> dict[str, Tensor]:
+    """Each layer at a density of its own, or all at one."""
+
+    def wanted(name: str) -> float:
+        return density if isinstance(density, float) else density[name.rpartition(".")[0]]
+
+    return {n: torch.rand(w.shape, generator=stream(1, n)) < wanted(n) for n, w in prunable(network).items()}
+
+
+def both(
+    build: Callable[[], nn.Module], density: float | Mapping[str, float], data: Split, recipe: Recipe
+) -> tuple[tuple[nn.Module, Outcome], tuple[nn.Module, Outcome]]:
+    """The network trained by torch and by the sparse engine."""
+
+    def one(engine: Any) -> tuple[nn.Module, Outcome]:
+        network = build()
+        (outcome,) = train([Task(network, random_mask(network, density), data, 0)], recipe, engine)
+        return network, outcome
+
+    return one(Dense), one(Sparse)
+
+
+def assert_equal(dense: tuple[nn.Module, Outcome], sparse: tuple[nn.Module, Outcome], tolerance: float) -> None:
+    ours = sparse[0].state_dict()
+    for name, expected in dense[0].state_dict().items():
+        torch.testing.assert_close(ours[name], expected, rtol=tolerance, atol=tolerance, msg=name)
+    for name, expected in vars(dense[1].curves).items():
+        found = vars(sparse[1].curves)[name]
+        assert found[0] == expected[0] or found[0] == pytest.approx(expected[0], rel=100 * tolerance)
+        assert found[1:] == pytest.approx(expected[1:], rel=100 * tolerance), name
+
+
+@pytest.mark.parametrize("recipe", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_in_float64_every_family_equals_torch(network: str, recipe: Recipe) -> None:
+    model, shape, density, expected_sparse = NETWORKS[network]
+
+    def build() -> nn.Module:
+        return models.build(model, torch.Size(shape), 4, 0).double()
+
+    assert sparse_layers(build(), random_mask(build(), density)) == expected_sparse
+    assert_equal(*both(build, density, split(shape, torch.float64), recipe), tolerance=1e-10)
+
+
+def test_layers_run_by_torch_stand_between_sparse_ones_batch_norm_statistics_included() -> None:
+    def build() -> nn.Module:
+        layers = {
+            "conv1": nn.Conv2d(3, 6, 3, stride=2, padding=1),
+            "norm1": nn.BatchNorm2d(6),
+            "relu1": nn.ReLU(),
+            "conv2": nn.Conv2d(6, 8, 3, padding=1, bias=False),
+            "norm2": nn.BatchNorm2d(8),
+            "relu2": nn.ReLU(),
+            "conv3": nn.Conv2d(8, 5, 3),
+            "flatten": nn.Flatten(),
+            "fc1": nn.Linear(20, 30),
+            "norm3": nn.BatchNorm1d(30),
+            "output": nn.Linear(30, 4),
+        }
+        network = sequential(layers).double()
+        initialise(network, "he_normal", 0)
+        return network
+
+    density = {"conv1": 0.1, "conv2": 0.2, "conv3": 0.9, "fc1": 0.2, "output": 0.8}
+    assert sparse_layers(build(), random_mask(build(), density)) == {"conv2", "fc1"}
+    data = split(COLOUR, torch.float64)
+    assert_equal(*both(build, density, data, SGD.model_copy(update={"augment": "flip_crop"})), tolerance=1e-10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 65, 100])
+def test_any_batch_size_fits(batch_size: int) -> None:
+    def build() -> nn.Module:
+        return models.build(Model(name="lenet_5_caffe", family="lenet"), torch.Size(GREY), 4, 0).double()
+
+    recipe = SGD.model_copy(update={"batch_size": batch_size, "iterations": 5, "evaluate_every": 1})
+    assert_equal(*both(build, 0.1, split(GREY, torch.float64), recipe), tolerance=1e-10)
+
+
+def test_pixels_are_read_as_torch_normalises_them() -> None:
+    pixels = torch.randint(0, 256, (90, 2, 4, 4), dtype=torch.uint8, generator=stream(0, "pixels"))
+    part = Part(pixels, torch.arange(90) % 3, mean=(0.3, 0.6), std=(0.2, 0.4))
+    data = Split(Arrays(part, part), torch.arange(20, 90), torch.arange(20))
+
+    def build() -> nn.Module:
+        return models.build(Model(name="lenet_300_100", family="lenet"), torch.Size([2, 4, 4]), 3, 0)
+
+    recipe = SGD.model_copy(update={"iterations": 10, "evaluate_every": 5})
+    assert_equal(*both(build, 0.1, data, recipe), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_in_float32_it_parts_from_torch_no_faster_than_a_run_perturbed_by_rounding(network: str) -> None:
+    model, shape, density, _ = NETWORKS[network]
+    data = split(shape, torch.float32)
+
+    def build(perturbed: float = 0.0) -> nn.Module:
+        built = models.build(model, torch.Size(shape), 4, 0)
+        with torch.no_grad():
+            for name, parameter in prunable(built).items():
+                parameter.mul_(1 + perturbed * torch.randn(parameter.shape, generator=stream(2, name)))
+        return built
+
+    def weights(built: nn.Module) -> Tensor:
+        return torch.cat([parameter.detach().flatten() for parameter in built.parameters()])
+
+    (dense, _), (sparse, _) = both(build, density, data, SGD)
+    (perturbed, _), _ = both(lambda: build(1e-6), density, data, SGD)
+    assert (weights(sparse) - weights(dense)).norm() <= (weights(perturbed) - weights(dense)).norm()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_it_is_equal_bit_for_bit_when_run_again(network: str) -> None:
+    model, shape, density, _ = NETWORKS[network]
+
+    def run() -> tuple[dict[str, Tensor], Any]:
+        built = models.build(model, torch.Size(shape), 4, 0)
+        recipe = ADAM.model_copy(update={"iterations": 30})
+        (outcome,) = train([Task(built, random_mask(built, density), split(shape, torch.float32), 0)], recipe, Sparse)
+        return built.state_dict(), outcome.curves
+
+    (first, curves), (second, curves_again) = run(), run()
+    assert curves == curves_again
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_pruned_weights_are_zero_and_kept_ones_have_moved(network: str) -> None:
+    model, shape, density, _ = NETWORKS[network]
+    built = models.build(model, torch.Size(shape), 4, 0)
+    start = {name: weight.detach().clone() for name, weight in prunable(built).items()}
+    mask = random_mask(built, density)
+    train([Task(built, mask, split(shape, torch.float32), 0)], SGD, Sparse)
+    for name, weight in prunable(built).items():
+        assert (weight[~mask[name]] == 0).all()
+        assert (weight[mask[name]] != start[name][mask[name]]).float().mean() > 0.5
+
+
+def test_an_empty_layer_and_a_network_without_weights_train_like_torchs() -> None:
+    def build() -> nn.Module:
+        return models.build(Model(name="lenet_5_caffe", family="lenet"), torch.Size(GREY), 4, 0).double()
+
+    recipe = SGD.model_copy(update={"iterations": 10, "evaluate_every": 5})
+    for density in ({"conv1": 0.2, "conv2": 0.0, "fc1": 0.2, "output": 0.5}, 0.0):
+        assert_equal(*both(build, density, split(GREY, torch.float64), recipe), tolerance=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "density", "engine"),
+    [
+        (Model(name="lenet_300_100", family="lenet"), GREY, 1.0, Sparse),
+        (Model(name="lenet_5_caffe", family="lenet"), GREY, 1.0, Dense),
+        (Model(name="lenet_5_caffe", family="lenet"), GREY, 0.1, Sparse),
+        (Model(name="resnet_20", family="resnet"), (3, 32, 32), 0.01, Dense),
+    ],
+)
+def test_the_engine_follows_from_network_and_mask(
+    model: Model, shape: tuple[int, ...], density: float, engine: type
+) -> None:
+    network = models.build(model, torch.Size(shape), 10, 0)
+    mask = {name: torch.rand(w.shape, generator=stream(1, name)) < density for name, w in prunable(network).items()}
+    assert choose("auto", Task(network, mask, split(GREY, torch.float32), 0)) is engine
+
+
+@pytest.mark.parametrize(("density", "expected"), [(SPARSE_BELOW[nn.Linear] - 0.05, True), (0.9, False)])
+def test_a_layer_is_sparse_below_its_density(density: float, expected: bool) -> None:
+    network = nn.Sequential(nn.Linear(200, 200))
+    assert (sparse_layers(network, random_mask(network, density)) == {"0"}) is expected
