@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures publish test test-slow lint format lock clean
+.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,14 @@ sweep: setup ## run an experiment, then its table and figure; again: only what i
 plan: setup ## what an experiment needs, what is done, how long the rest takes; runs nothing
 	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) dry_run=true $(ARGS)
 
-figures: setup ## rebuild tables and figures from the records, yours or else the published ones
+figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
+
+claims: setup ## the papers' claims and what the records say of each
+	@$(BIN)/python -m study.analysis --claims
+
+verify: setup ## rebuild everything from the published records elsewhere; fail on a difference from what is committed
+	@$(BIN)/python -m study.analysis --records results/records --verify
 
 publish: ## copy an experiment's records to results/records, to be committed
 	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/

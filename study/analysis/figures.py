@@ -1,6 +1,17 @@
-"""Figures, in the papers' axes: colour-blind safe, told apart by marker and dash as well as by colour."""
+"""Figures, in the papers' axes: colour-blind safe, and told apart by marker and dash as well as by colour.
 
+Each is written as PNG and SVG in two sizes: for a column of a paper, panels one above the other, and for a slide
+(NAME-slide), panels side by side. The same records give the same bytes.
+
+Kept connections as an image (SNIP, figure 2) and the overlap of masks need masks, which records do not hold.
+"""
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -11,14 +22,376 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from study.analysis.load import rank
+from study.analysis.load import METHODS, measured, rank
+from study.analysis.reference import Study, select
+
+DENSE, TICKET, SNIP = METHODS["dense"], METHODS["lottery_ticket"], METHODS["snip"]
+REINITIALISED = f"{TICKET}, reinitialise"
+EXAMPLES = ", scoring_examples "
 
 ACCURACY_TICKS = [10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8]
-
+MOST_TICKS = 6
+LABELS = {
+    "remaining": "weights remaining, %",
+    "sparsity": "weights removed, %",
+    "examples": "examples scored",
+    "iteration": "training iterations",
+    "layer": "layer, from input to output",
+    "kept": "weights remaining, %",
+    "test_accuracy": "test accuracy, %",
+    "early_stop_test_accuracy": "accuracy at early stop, %",
+    "early_stop_iteration": "early-stop iteration",
+    "test_error": "test error, %",
+}
 
 Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A pair of axes: its title, and what draws it."""
+
+    title: str
+    draw: Callable[[Axes], None]
+
+
+@dataclass(frozen=True)
+class PaperFigure:
+    """A figure of a paper or of the study: its panels, from the cells of those experiments that have records."""
+
+    name: str
+    title: str
+    experiments: tuple[str, ...]
+    panels: Callable[[pd.DataFrame], list[Panel]]
+
+    def cells(self, study: Study) -> pd.DataFrame:
+        """Measured cells of all its experiments; empty where there are none."""
+        found = [study[name] for name in self.experiments if name in study]
+        return measured(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["status"]))
+
+
+def caption(title: str, cells: pd.DataFrame) -> str:
+    """The title, and how many seeds stand behind the figure."""
+    return f"{title}; {cells['seed'].nunique()} seeds"
+
+
+def accuracy(cells: pd.DataFrame) -> list[Panel]:
+    """Test accuracy at the last iteration against weights remaining: means, and one standard deviation as a band.
+
+    The horizontal axis is Frankle & Carbin's: logarithmic, fewer weights to the right. The vertical axis is
+    logarithmic in the error, so that 98 against 97 % and 90 against 70 % both can be read. No panels where there is
+    but one sparsity.
+    """
+    if cells[cells["sparsity"] > 0]["sparsity"].nunique() < 2:
+        return []
+    return [Panel(title, partial(_accuracy, part)) for title, part in _parts(cells)]
+
+
+def early_stop(cells: pd.DataFrame) -> list[Panel]:
+    """The iteration of the lowest validation loss against weights remaining."""
+    return [
+        Panel(title, partial(_against_remaining, part, "early_stop_iteration", "sd")) for title, part in _parts(cells)
+    ]
+
+
+def layers(cells: pd.DataFrame) -> list[Panel]:
+    """What each method keeps of each layer, with one standard deviation, at the lowest and the highest sparsity."""
+    pruned = cells[cells["sparsity"] > 0]
+    return [
+        Panel(f"{100 * sparsity:.4g} % removed", partial(_layers, select(pruned, sparsity=sparsity)))
+        for sparsity in sorted({pruned["sparsity"].min(), pruned["sparsity"].max()})
+    ]
+
+
+def lth_3(cells: pd.DataFrame) -> list[Panel]:
+    """Test accuracy as training goes on, for tickets of several sizes, and for masks on weights drawn anew."""
+    tickets = {"100 %": (DENSE, 100.0)} | {f"{size:g} %": (TICKET, size) for size in (51.3, 21.1, 7.0, 3.6, 1.9)}
+    anew = {f"{size:g} %, drawn anew": (REINITIALISED, size) for size in (51.3, 21.1)}
+    curves = pd.concat(
+        [
+            _curve(cell, line)
+            for line, (method, size) in (tickets | anew).items()
+            for cell in select(cells, method=method, remaining=size).to_dict("records")
+        ]
+        or [pd.DataFrame(columns=["iteration", "test_accuracy", "line"])]
+    )
+    order = list(tickets | anew)
+    return [
+        Panel("tickets", partial(_curves, curves, order, list(tickets))),
+        Panel("tickets, and drawn anew", partial(_curves, curves, order, ["100 %", "51.3 %", "21.1 %", *anew])),
+    ]
+
+
+def lth_4(cells: pd.DataFrame) -> list[Panel]:
+    """Early-stop iteration, and accuracy there and at the end, against weights remaining; bars from least to most."""
+    measures = {
+        "early_stop_iteration": "early stop",
+        "early_stop_test_accuracy": "accuracy at early stop",
+        "test_accuracy": "accuracy at the end",
+    }
+    return [
+        Panel(title, partial(_against_remaining, part, measure, "range"))
+        for _, part in _parts(cells)
+        for measure, title in measures.items()
+    ]
+
+
+def lth_5(cells: pd.DataFrame) -> list[Panel]:
+    """Early-stop iteration and accuracy there, of each convolutional network; bars from least to most."""
+    return [
+        Panel(f"{part['model'].iloc[0]}: {title}", partial(_against_remaining, part, measure, "range"))
+        for _, part in _parts(cells)
+        for measure, title in (("early_stop_iteration", "early stop"), ("early_stop_test_accuracy", "accuracy"))
+    ]
+
+
+def snip_1(cells: pd.DataFrame) -> list[Panel]:
+    """Test error against the percentage of weights removed, of the two LeNets."""
+    return [Panel("", partial(_error_against_sparsity, cells))]
+
+
+def snip_3(cells: pd.DataFrame) -> list[Panel]:
+    """Test error against the number of examples that are scored, a line a sparsity, a panel a method."""
+    split = cells["method"].str.split(EXAMPLES, expand=True, regex=False)
+    scored = cells.assign(method=split[0], examples=pd.to_numeric(split[1]))
+    return [
+        Panel(method, partial(_error_against_examples, select(scored, method=method)))
+        for method in sorted(scored["method"].unique(), key=rank)
+    ]
+
+
+PAPER_FIGURES = [
+    PaperFigure(
+        "frankle_2019_figure_3",
+        "Frankle & Carbin 2019, figure 3: LeNet-300-100 on MNIST, bands from least to most",
+        ("lth_lenet",),
+        lth_3,
+    ),
+    PaperFigure(
+        "frankle_2019_figure_4",
+        "Frankle & Carbin 2019, figure 4: LeNet-300-100 on MNIST, bars from least to most",
+        ("lth_lenet", "lth_lenet_one_shot"),
+        lth_4,
+    ),
+    PaperFigure(
+        "frankle_2019_figure_5",
+        "Frankle & Carbin 2019, figure 5: convolutional networks on CIFAR-10, bars from least to most",
+        ("lth_conv_2", "lth_conv_4", "lth_conv_6"),
+        lth_5,
+    ),
+    PaperFigure(
+        "lee_2019_figure_1",
+        "Lee et al. 2019, figure 1: LeNets on MNIST by SNIP, mean ± standard deviation",
+        ("snip_figure_1",),
+        snip_1,
+    ),
+    PaperFigure(
+        "lee_2019_figure_3",
+        "Lee et al. 2019, figure 3: LeNet-300-100 on MNIST, mean ± standard deviation",
+        ("snip_figure_3",),
+        snip_3,
+    ),
+    PaperFigure(
+        "scoring_data_examples",
+        "How much data scoring needs: LeNet-300-100 on MNIST, mean ± standard deviation",
+        ("scoring_data",),
+        snip_3,
+    ),
+    PaperFigure(
+        "wang_2020_table_2",
+        "Wang et al. 2020, table 2: accuracy on CIFAR, mean ± standard deviation",
+        ("grasp_cifar10_vgg", "grasp_cifar10_resnet", "grasp_cifar100_vgg", "grasp_cifar100_resnet"),
+        accuracy,
+    ),
+    PaperFigure(
+        "common_mnist_early_stop",
+        "All methods on one recipe: LeNet-300-100 on MNIST, mean ± standard deviation",
+        ("common_mnist",),
+        early_stop,
+    ),
+    PaperFigure(
+        "common_mnist_layers",
+        "All methods on one recipe: weights remaining in each layer of LeNet-300-100, mean ± standard deviation",
+        ("common_mnist",),
+        layers,
+    ),
+    PaperFigure(
+        "quickstart_layers",
+        "quickstart: weights remaining in each layer of LeNet-300-100, mean ± standard deviation",
+        ("quickstart",),
+        layers,
+    ),
+]
+
+
+def save(panels: list[Panel], path: Path, caption: str) -> None:
+    """Write PATH.png, PATH.svg and the same for a slide, with one legend for all panels."""
+    count = len(panels)
+    rows = -(-count // 3)
+    with sns.plotting_context("paper", font_scale=0.8):
+        _draw(panels, path, caption, (count, 1), (3.4, 0.4 + 2.2 * count))
+    with sns.plotting_context("notebook"):
+        slide = path.with_name(f"{path.name}-slide")
+        _draw(panels, slide, caption, (rows, -(-count // rows)), (10.0, 0.6 + 4.0 * rows))
+
+
+def _draw(panels: list[Panel], path: Path, caption: str, shape: tuple[int, int], size: tuple[float, float]) -> None:
+    with sns.axes_style("whitegrid"), matplotlib.rc_context({"svg.hashsalt": path.name}):
+        figure, grid = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+        entries: dict[str, Any] = {}
+        for panel, axes in zip(panels, grid.flat, strict=False):
+            panel.draw(axes)
+            axes.set_title(panel.title, fontsize="medium")
+            handles, labels = axes.get_legend_handles_labels()
+            entries |= dict(zip(labels, handles, strict=True))
+            if legend := axes.get_legend():
+                legend.remove()
+        for unused in grid.flat[len(panels) :]:
+            unused.set_axis_off()
+        _legend(figure, entries)
+        letters = int(size[0] * 130 / plt.rcParams["font.size"])
+        figure.suptitle(textwrap.fill(caption, letters), fontsize="medium", x=0.01, ha="left")
+        sns.despine(figure)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path.with_name(f"{path.name}.png"), dpi=200)
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
+        plt.close(figure)
+
+
+def _legend(figure: Figure, entries: dict[str, Any]) -> None:
+    """One legend below all panels, in as many columns as fit; the figure grows by its height."""
+    for columns in range(len(entries), 0, -1):
+        legend = figure.legend(
+            entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3
+        )
+        box = legend.get_window_extent()
+        if box.width < figure.bbox.width or columns == 1:
+            figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+            return
+        legend.remove()
+
+
+def _parts(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The cells of each data set, network and recipe, with a title that says what tells them apart."""
+    names = [name for name in ("dataset", "model", "recipe") if cells[name].nunique() > 1]
+    if not names:
+        return [("", cells)]
+    return [(", ".join(map(str, key)), part) for key, part in cells.groupby(names, sort=False)]
+
+
+def _lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, hue: str, order: list[Any], spread: str) -> None:
+    """Means over seeds: one standard deviation as a band ("sd"), or bars ("range") or a band from least to most."""
+    look: dict[str, Any] = {"err_kws": {"alpha": 0.15, "linewidth": 0}, "errorbar": "sd", "markers": True}
+    if spread == "range":
+        bars = {"linewidth": 0.8, "capsize": 1.5}
+        look = {"err_kws": bars, "errorbar": ("pi", 100), "err_style": "bars", "markers": True}
+    elif spread == "band":
+        look = {"err_kws": {"alpha": 0.12, "linewidth": 0}, "errorbar": ("pi", 100)}
+    sns.lineplot(
+        cells,
+        x=x,
+        y=y,
+        hue=hue,
+        style=hue,
+        hue_order=order,
+        style_order=order,
+        palette=sns.color_palette("colorblind" if len(order) <= 10 else "husl", len(order)),
+        ax=axes,
+        **look,
+    )
+    axes.set(xlabel=LABELS[x], ylabel=LABELS[y])
+
+
+def _dense(axes: Axes, dense: "pd.Series[float]", spread: str) -> None:
+    if len(dense):
+        low, high = dense.mean() - dense.std(), dense.mean() + dense.std()
+        if spread == "range":
+            low, high = dense.min(), dense.max()
+        axes.axhline(dense.mean(), color="0.25", linestyle=(0, (5, 2)), linewidth=1.2, label=DENSE, zorder=1)
+        axes.axhspan(low, high, color="0.25", alpha=0.12, linewidth=0)
+
+
+def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, axes: Axes) -> None:
+    pruned = cells[cells["sparsity"] > 0]
+    _dense(axes, select(cells, method=DENSE)[measure], spread)
+    _lines(axes, pruned, "remaining", measure, "method", sorted(pruned["method"].unique(), key=rank), spread)
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    _ticks(axes, sorted(pruned["remaining"].unique()))
+
+
+def _accuracy(cells: pd.DataFrame, axes: Axes) -> None:
+    _against_remaining(cells, "test_accuracy", "sd", axes)
+    axes.set_yscale("function", functions=(_log_error, _from_log_error))
+    low, high = _accuracy_limits(cells)
+    axes.set_ylim(low, high)
+    round_ones = [tick for tick in ACCURACY_TICKS if low < tick < high]
+    axes.yaxis.set_major_locator(FixedLocator(round_ones) if len(round_ones) > 2 else MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _error_against_sparsity(cells: pd.DataFrame, axes: Axes) -> None:
+    percent = cells.assign(sparsity=100 * cells["sparsity"])
+    _lines(axes, percent, "sparsity", "test_error", "model", sorted(cells["model"].unique()), "sd")
+
+
+def _error_against_examples(cells: pd.DataFrame, axes: Axes) -> None:
+    removed = cells.assign(removed=[f"{100 * sparsity:.4g} % removed" for sparsity in cells["sparsity"]])
+    order = list(removed.sort_values("sparsity")["removed"].unique())
+    _lines(axes, removed, "examples", "test_error", "removed", order, "sd")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _ticks(axes, sorted(cells["examples"].unique()))
+    _plain(axes)
+
+
+def _curve(cell: dict[Any, Any], line: str) -> pd.DataFrame:
+    curves = cell["curves"]
+    accuracy = 100 * np.asarray(curves["test_accuracy"])
+    return pd.DataFrame({"iteration": curves["iteration"], "test_accuracy": accuracy, "line": line})
+
+
+def _curves(curves: pd.DataFrame, order: list[str], shown: list[str], axes: Axes) -> None:
+    """Means over trials, bands from least to most, from where the first tenth of the training is over."""
+    _lines(axes, curves[curves["line"].isin(shown)], "iteration", "test_accuracy", "line", order, "band")
+    present = {name: handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True) if name in shown}
+    axes.legend(present.values(), present.keys())
+    later = curves[curves["iteration"] >= curves["iteration"].max() / 10]["test_accuracy"]
+    if len(later):
+        axes.set_ylim(later.min() - 0.2, later.max() + 0.1)
+
+
+def _layers(cells: pd.DataFrame, axes: Axes) -> None:
+    points = pd.DataFrame(
+        [
+            {"method": cell["method"], "layer": layer.removesuffix(".weight"), "kept": 100 * kept / total}
+            for cell in cells.to_dict("records")
+            for (layer, kept), total in zip(cell["kept"].items(), cell["prunable"].values(), strict=True)
+        ]
+    )
+    order = sorted(points["method"].unique(), key=rank)
+    _lines(axes, points, "layer", "kept", "method", order, "sd")
+    axes.set_yscale("log")
+    _plain(axes)
+
+
+def _ticks(axes: Axes, values: list[float]) -> None:
+    """Ticks at measured values, as many as can be read."""
+    step = -(-len(values) // MOST_TICKS)
+    axes.xaxis.set_major_locator(FixedLocator(values[::step]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _plain(axes: Axes) -> None:
+    """Plain numbers on a logarithmic vertical axis, at 1, 2 and 5 times the powers of ten."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _log_error(accuracy: Values) -> Values:
@@ -34,50 +407,3 @@ def _accuracy_limits(cells: pd.DataFrame) -> tuple[float, float]:
     low, high = (_log_error(np.asarray(cells["test_accuracy"].agg(end))) for end in ("min", "max"))
     margin = 0.06 * (high - low)
     return float(_from_log_error(low - margin)), float(_from_log_error(high + margin))
-
-
-def accuracy_against_remaining(cells: pd.DataFrame, path: Path, caption: str) -> None:
-    """Test accuracy at the last iteration against the percentage of weights remaining, a line a method.
-
-    The horizontal axis is Frankle & Carbin's: logarithmic, fewer weights to the right. The vertical axis is
-    logarithmic in the error, so that 98 against 97 % and 90 against 70 % both can be read. Markers are means over
-    seeds, bands one standard deviation; the dense network is a horizontal line.
-    """
-    pruned, dense = cells[cells["sparsity"] > 0], cells[cells["sparsity"] == 0]["test_accuracy"]
-    methods = sorted(pruned["method"].unique(), key=rank)
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.15):
-        figure, axes = plt.subplots(figsize=(6.8, 4.2), layout="constrained")
-        if len(dense):
-            axes.axhline(dense.mean(), color="0.25", linestyle=(0, (5, 2)), linewidth=1.2, label="dense", zorder=1)
-            axes.axhspan(dense.mean() - dense.std(), dense.mean() + dense.std(), color="0.25", alpha=0.12, linewidth=0)
-        sns.lineplot(
-            pruned,
-            x="remaining",
-            y="test_accuracy",
-            hue="method",
-            style="method",
-            hue_order=methods,
-            style_order=methods,
-            palette=sns.color_palette("colorblind" if len(methods) <= 10 else "husl", len(methods)),
-            markers=True,
-            markersize=7,
-            errorbar="sd",
-            err_kws={"alpha": 0.15, "linewidth": 0},
-            ax=axes,
-        )
-        axes.set_xscale("log")
-        axes.invert_xaxis()
-        axes.xaxis.set_major_locator(FixedLocator(sorted(pruned["remaining"].round(1).unique())))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_yscale("function", functions=(_log_error, _from_log_error))
-        axes.set_ylim(*_accuracy_limits(cells))
-        axes.yaxis.set_major_locator(FixedLocator(ACCURACY_TICKS))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set(xlabel="weights remaining, %", ylabel="test accuracy, %")
-        axes.set_title(caption, fontsize="small", loc="left")
-        axes.legend(title=None, frameon=True, framealpha=1, edgecolor="none", loc="lower left", handlelength=3)
-        sns.despine(figure)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=200)
-        plt.close(figure)

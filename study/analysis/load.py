@@ -1,4 +1,4 @@
-"""Records as a table: one row a cell."""
+"""Records as a table: one row a cell, measured or missing."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from study.analysis.grid import Cell, expected
 from study.errors import StudyError
 from study.record import Record, read_folder
 
@@ -20,15 +21,17 @@ METHODS = {
     "magnitude_at_init": "magnitude at init",
     "random": "random",
 }
+ONE_SHOT = "one-shot ticket"
+KEY = ["model", "recipe", "method", "sparsity", "seed", "draw"]
+MISSING = "missing"
 
 
 def rank(label: str) -> tuple[int, str, float]:
     """Where a method's label stands in legends and tables: as in METHODS, then by the number that it ends with."""
-    name, _, rest = label.partition(", ")
+    name, _, rest = label.replace(ONE_SHOT, METHODS["lottery_ticket"] + ", one-shot").partition(", ")
     position = list(METHODS.values()).index(name) if name in METHODS.values() else len(METHODS)
-    words = rest.split()
-    number = float(words[-1]) if words and words[-1].isdigit() else 0.0
-    return position, " ".join(words[:-1]), number
+    setting, _, number = rest.rpartition(" ")
+    return (position, setting, float(number)) if number.isdigit() else (position, rest, 0.0)
 
 
 def find(experiment: str, folders: list[Path]) -> Path:
@@ -46,49 +49,101 @@ def experiments(folders: list[Path]) -> list[str]:
 
 
 def load(folder: Path) -> pd.DataFrame:
-    """One row a record: settings, and accuracies in percent.
+    """One row a cell: of each record in the folder, which an experiment names, and of each cell missing from its grid.
 
-    A method whose settings or control vary among the records is told apart by them: "SNIP, scoring_examples 10".
-    Raises StudyError for a file that is not a record, and where records differ in model, data set or recipe.
+    A method whose settings or control vary is told apart by them: "SNIP, scoring_examples 10". Where nothing is pruned
+    and nothing controlled, the method is "dense". Accuracies and errors are in percent; `kept` and `prunable` count
+    weights by layer. A missing cell has the status "missing" and no values.
+
+    Raises StudyError for a file that is not a record; for records of another experiment or of several versions of
+    torch; for one cell twice; and where settings under one name differ, among records or from the configuration.
     """
-    records = read_folder(folder)
-    for group in ("model", "dataset", "recipe"):
-        if any(record.settings[group] != records[0].settings[group] for record in records):
-            raise StudyError(f"the records in {folder} differ in {group}: give each grid a name of its own by name=")
-    labels = _labels([record.settings for record in records])
-    return pd.DataFrame([_row(record, label) for record, label in zip(records, labels, strict=True)])
+    records, grid = read_folder(folder), expected(folder.name)
+    _validate(folder, records, grid)
+    labels = _labels([record.settings for record in records] + grid)
+    found = pd.DataFrame(
+        [_settings(record.settings, label) | _values(record) for record, label in zip(records, labels, strict=False)]
+    )
+    found = found[~(found["method"].eq(METHODS["dense"]) & found.duplicated(KEY))].reset_index(drop=True)
+    for row in found[found.duplicated(KEY)].to_dict("records"):
+        cell = f"{row['method']} at sparsity {row['sparsity']:g} with seed {row['seed']}"
+        raise StudyError(f"{folder} has two records of {cell}: give each grid a name of its own by name=")
+    planned = pd.DataFrame(
+        [_settings(cell, label) | {"status": MISSING} for cell, label in zip(grid, labels[len(records) :], strict=True)]
+    )
+    cells = pd.concat([found, planned], ignore_index=True) if grid else found
+    return cells[~cells.duplicated(KEY)].reset_index(drop=True)
 
 
-def _labels(cells: list[dict[str, Any]]) -> list[str]:
+def measured(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that are not missing."""
+    return cells[cells["status"] != MISSING]
+
+
+def _validate(folder: Path, records: list[Record], grid: list[Cell]) -> None:
+    if foreign := {record.experiment for record in records} - {folder.name}:
+        raise StudyError(f"{folder} has records of {', '.join(sorted(foreign))}: move them to a folder of that name")
+    versions = {record.run.versions.get("torch", "unknown").partition("+")[0] for record in records}
+    if len(versions) > 1:
+        found = " and ".join(sorted(versions))
+        raise StudyError(f"the records in {folder} were made with torch {found}: run its cells again with one of them")
+    advice = "give each grid a name of its own by name="
+    cells = grid + [record.settings for record in records]
+    if len({cell["dataset"]["name"] for cell in cells}) > 1:
+        raise StudyError(f"the records in {folder} differ in dataset: {advice}")
+    for group, name in (("model", "name"), ("dataset", "name"), ("recipe", "label")):
+        seen: dict[str, Cell] = {}
+        for cell in cells:
+            settings: Cell = cell[group]
+            other = seen.setdefault(settings[name], settings)
+            if any(settings[key] != other[key] for key in settings.keys() & other.keys()):
+                raise StudyError(f"{folder} has two settings of {group} {settings[name]}: {advice}")
+
+
+def _labels(cells: list[Cell]) -> list[str]:
     """A name for each cell's method, with those of its settings that vary among the cells, and its control."""
     values = defaultdict(set)
     for cell in cells:
         for setting, value in cell["method"].items():
             values[cell["method"]["name"], setting].add(value)
 
-    def label(cell: dict[str, Any]) -> str:
+    def label(cell: Cell) -> str:
         method, control = cell["method"], cell["control"]["name"]
         name = method["name"]
-        parts = [METHODS.get(name, name)]
-        parts += [f"{setting} {value}" for setting, value in method.items() if len(values[name, setting]) > 1]
+        if cell["sparsity"] == 0 and control == "none":
+            return METHODS["dense"]
+        parts = [ONE_SHOT if method.get("one_shot") else METHODS.get(name, name)]
+        varying = [setting for setting in method if len(values[name, setting]) > 1 and setting != "one_shot"]
+        parts += [f"{setting} {method[setting]}" for setting in varying]
         return ", ".join(parts + ([] if control == "none" else [control]))
 
     return [label(cell) for cell in cells]
 
 
-def _row(record: Record, label: str) -> dict[str, object]:
-    settings, results = record.settings, record.results
+def _settings(cell: Cell, label: str) -> dict[str, Any]:
     return {
         "method": label,
-        "sparsity": settings["sparsity"],
-        "remaining": 100 * (1 - record.sparsity),
-        "effective": 100 * (1 - record.effective_sparsity),
-        "seed": settings["seed"],
-        "model": settings["model"]["name"],
-        "dataset": settings["dataset"]["name"],
-        "recipe": settings["recipe"]["label"],
+        "sparsity": cell["sparsity"],
+        "remaining": round(100 * (1 - cell["sparsity"]), 1),
+        "seed": cell["seed"],
+        "draw": cell["control"].get("draw", 0),
+        "model": cell["model"]["name"],
+        "dataset": cell["dataset"]["name"],
+        "recipe": cell["recipe"]["label"],
+    }
+
+
+def _values(record: Record) -> dict[str, Any]:
+    results = record.results
+    return {
         "status": results.status,
         "test_accuracy": 100 * results.test_accuracy,
+        "test_error": 100 - 100 * results.test_accuracy,
         "early_stop_test_accuracy": 100 * results.early_stop_test_accuracy,
         "early_stop_iteration": results.early_stop_iteration,
+        "parameters": sum(results.kept.values()),
+        "effective": 100 * (1 - record.effective_sparsity),
+        "kept": results.kept,
+        "prunable": results.prunable,
+        "curves": results.curves,
     }

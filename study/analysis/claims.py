@@ -1,0 +1,234 @@
+"""Claims: statements of the papers, each with the test that decides it, and what the measurements say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from study.analysis import statistics
+from study.analysis.load import METHODS, MISSING
+from study.analysis.reference import MARGIN, Study, by_seed, select
+from study.analysis.statistics import Evidence, Values, Verdict
+from study.errors import StudyError
+
+REGISTRY = Path(__file__).parents[2] / "results" / "claims.yaml"
+DENSE = METHODS["dense"]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Comparison(Part):
+    """A test of differences paired by seed, `of` minus `against`, at each of the percentages of weights remaining.
+
+    Above, below: the mean difference is on that side of `bound`. Within: it is no further than `margin` from `bound`.
+    Accuracies and errors are compared in percentage points, iterations in percent of those of `against`. The claim is
+    true where it is true at every percentage.
+    """
+
+    measure: Literal["test_accuracy", "early_stop_test_accuracy", "test_error", "early_stop_iteration"]
+    of: str
+    against: str
+    remaining: tuple[float, ...]
+    relation: Literal["above", "below", "within"]
+    bound: float = 0.0
+    margin: float = MARGIN
+    model: str | None = None
+    recipe: str | None = None
+
+    @property
+    def unit(self) -> str:
+        return "%" if self.measure == "early_stop_iteration" else "points"
+
+
+class Figures(Part):
+    """A test of printed figures: all those of a paper's table, or of some networks or methods in it, are reproduced."""
+
+    table: str
+    networks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+
+
+class Claim(Part):
+    """A statement, its source and place, and its test on the records of some experiments; or what that `needs`.
+
+    `paper` is the size that the paper gives to the effect, printed beside ours; it decides nothing. `note` says how
+    our set-up differs from the one that the statement is about.
+    """
+
+    id: str
+    source: str
+    place: str
+    statement: str
+    experiments: tuple[str, ...] = ()
+    test: Comparison | Figures | None = None
+    paper: str = ""
+    note: str = ""
+    needs: str = ""
+
+    @model_validator(mode="after")
+    def _is_tested_or_says_why_not(self) -> "Claim":
+        tested = self.test is not None and len(self.experiments) > 0
+        if tested == bool(self.needs):
+            raise ValueError("give either experiments and a test, or what it needs")
+        return self
+
+
+class Registry(Part):
+    """The claims, and how the study deviates from the papers, by paper."""
+
+    deviations: dict[str, tuple[str, ...]]
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim's verdict: `measured` says in words what was found, `needed` is the number of seeds that decide it."""
+
+    claim: Claim
+    verdict: Verdict
+    measured: str = ""
+    needed: int | None = None
+
+
+def read(path: Path = REGISTRY) -> Registry:
+    """The registry. Raises StudyError where it is not valid."""
+    try:
+        return Registry.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise StudyError(f"{path} is not valid ({where}: {problem['msg']}): see study/analysis/claims.py") from None
+
+
+def judge(claims: Sequence[Claim], study: Study, compared: Mapping[str, pd.DataFrame]) -> list[Finding]:
+    """A finding for each claim, from the cells of experiments and from the papers' tables compared with ours.
+
+    Comparisons that rest on the same experiments are one family, their verdicts corrected together (Holm).
+    """
+    places = {claim.id: _places(claim, study) for claim in claims if isinstance(claim.test, Comparison)}
+    measured = [claim for claim in claims if any(len(place.differences) for place in places.get(claim.id, []))]
+    verdicts: dict[str, Verdict] = {}
+    for family in {claim.experiments: None for claim in measured}:
+        members = [claim for claim in measured if claim.experiments == family]
+        evidence = [statistics.everywhere([place.evidence for place in places[claim.id]]) for claim in members]
+        verdicts |= dict(zip([claim.id for claim in members], statistics.verdicts(evidence), strict=True))
+    return [_finding(claim, places.get(claim.id, []), verdicts, compared) for claim in claims]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A comparison at one percentage of weights remaining: the differences by seed."""
+
+    test: Comparison
+    remaining: float
+    differences: Values
+    planned: int
+
+    @property
+    def evidence(self) -> Evidence:
+        shifted = self.differences - self.test.bound
+        if self.test.relation == "within":
+            return statistics.within(shifted, self.test.margin)
+        return statistics.above(shifted if self.test.relation == "above" else -shifted)
+
+    @property
+    def needed(self) -> int | None:
+        shifted = self.differences - self.test.bound
+        if self.test.relation == "within":
+            return statistics.seeds_to_show_within(shifted, self.test.margin)
+        return statistics.seeds_to_show_above(shifted)
+
+    def __str__(self) -> str:
+        if len(self.differences) == 0:
+            return f"{self.remaining:g} %: {MISSING}"
+        low, high = statistics.interval(self.differences)
+        spread = "" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]"
+        text = f"{self.remaining:g} %: {self.differences.mean():+.2f}{spread} {self.test.unit}, n = {self.seeds}"
+        return text.replace("-", "−")
+
+    @property
+    def seeds(self) -> str:
+        n = len(self.differences)
+        return f"{n}" if n == self.planned else f"{n} of {self.planned}"
+
+
+def _told(places: list[_Place]) -> str:
+    """What was measured, place by place; where these are many, from the least to the most."""
+    if len(places) < 5 or not all(len(place.differences) for place in places):
+        return "; ".join(map(str, places))
+    means = [place.differences.mean() for place in places]
+    seeds = " or ".join(dict.fromkeys(place.seeds for place in places))
+    text = f"{min(means):+.2f} to {max(means):+.2f} {places[0].test.unit} at {len(places)} percentages, n = {seeds}"
+    return text.replace("-", "−")
+
+
+def _places(claim: Claim, study: Study) -> list[_Place]:
+    """Where the claim is tested. Raises StudyError where it does not say which of several networks or recipes."""
+    test = claim.test
+    assert isinstance(test, Comparison)
+    present = [study[name] for name in claim.experiments if name in study]
+    if len(present) < len(claim.experiments):
+        return []
+    cells = pd.concat(present, ignore_index=True)
+    for column, value in (("model", test.model), ("recipe", test.recipe)):
+        if value is not None:
+            cells = select(cells, **{column: value})
+        if cells[column].nunique() > 1:
+            raise StudyError(
+                f"claim {claim.id} must say which {column} of {' and '.join(claim.experiments)} it is about"
+            )
+    return [_place(test, cells, remaining) for remaining in test.remaining]
+
+
+def _place(test: Comparison, cells: pd.DataFrame, remaining: float) -> _Place:
+    def chosen(method: str) -> pd.DataFrame:
+        return select(cells, method=method) if method == DENSE else select(cells, method=method, remaining=remaining)
+
+    of, against = by_seed(chosen(test.of), test.measure), by_seed(chosen(test.against), test.measure)
+    differences = statistics.paired(of, against)
+    if test.measure == "early_stop_iteration":
+        differences = (100 * differences / against).dropna()
+    return _Place(test, remaining, differences, chosen(test.of)["seed"].nunique())
+
+
+def _finding(
+    claim: Claim, places: list[_Place], verdicts: Mapping[str, Verdict], compared: Mapping[str, pd.DataFrame]
+) -> Finding:
+    if isinstance(claim.test, Figures):
+        return _of_figures(claim, claim.test, compared[claim.test.table])
+    if claim.id not in verdicts:
+        return Finding(claim, Verdict.NOT_MEASURED)
+    return Finding(claim, verdicts[claim.id], _told(places), _needed(places))
+
+
+def _needed(places: list[_Place]) -> int | None:
+    """Seeds that show the claim in all places or, where some speak against it, that refute it in the clearest."""
+    against = [place.needed for place in places if place.evidence.fails < place.evidence.holds]
+    known = [n for n in against or [place.needed for place in places] if n is not None]
+    if against:
+        return min(known, default=None)
+    return max(known) if len(known) == len(places) else None
+
+
+def _of_figures(claim: Claim, test: Figures, compared: pd.DataFrame) -> Finding:
+    """Reproduced if all figures are, not reproduced if one is not; the table's verdicts are corrected already."""
+    rows = compared[compared["verdict"] != ""]
+    for column, names in (("network", test.networks), ("method", test.methods)):
+        rows = rows[rows[column].isin(names)] if names else rows
+    counts = rows["verdict"].value_counts()
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if verdict in counts)
+    if set(counts.index) == {Verdict.NOT_MEASURED}:
+        return Finding(claim, Verdict.NOT_MEASURED)
+    if Verdict.NOT_REPRODUCED in counts:
+        verdict = Verdict.NOT_REPRODUCED
+    else:
+        verdict = Verdict.REPRODUCED if set(counts.index) == {Verdict.REPRODUCED} else Verdict.INCONCLUSIVE
+    seeds = rows["needed"]
+    needed = None if seeds.isna().any() else int(seeds.max())
+    return Finding(claim, verdict, f"of {len(rows)} printed figures {told}", needed)

@@ -1,0 +1,89 @@
+"""Everything rebuilt from records, twice the same; what `make verify` refuses; the report."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.analysis.synthetic import noisy, write_experiment
+from tests.conftest import ROOT, environment
+
+EXPERIMENTS = ["lth_lenet", "snip_figure_3", "snip_table_2_rnn", "quickstart"]
+
+
+def analysis(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "study.analysis", *map(str, arguments)]
+    return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic records of four experiments, every seventh cell missing, and results/ rebuilt from them."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name in EXPERIMENTS:
+        records = write_experiment(folder / "records", name, noisy(lambda cell: 0.97 - cell["sparsity"] / 50, 0.001))
+        for path in sorted(records.glob("*.json"))[::7]:
+            path.unlink()
+    done = analysis("--records", folder / "records", "--results", folder / "results")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_second_run_gives_the_same_bytes(folder: Path) -> None:
+    verified = analysis("--records", folder / "records", "--results", folder / "results", "--verify")
+    assert verified.returncode == 0, verified.stderr
+    made = [path for path in (folder / "results").rglob("*") if path.is_file()]
+    assert f"{len(made)} files" in verified.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("tables/lee_2019_table_2.csv", lambda path: path.write_text(path.read_text().replace("1.88", "1.89"))),
+        ("figures/quickstart.svg", lambda path: path.unlink()),
+        ("tables/stale.md", lambda path: path.write_text("of an experiment that is gone")),
+        ("REPORT.md", lambda path: path.write_text("Everything was reproduced.")),
+    ],
+)
+def test_verify_names_what_is_not_as_the_records_say(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
+    """Tried on what is committed."""
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    damage(tmp_path / "results" / name)
+    verified = analysis("--records", "results/records", "--results", tmp_path / "results", "--verify")
+    assert verified.returncode == 2
+    assert verified.stderr.startswith(f"error: {name} in {tmp_path}/results are not what the records give")
+
+
+def test_what_is_committed_is_what_the_records_give() -> None:
+    verified = analysis("--records", "results/records", "--verify")
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_figures_come_in_two_sizes_and_formats(folder: Path) -> None:
+    names = {path.name for path in (folder / "results" / "figures").iterdir()}
+    for figure in ("frankle_2019_figure_3", "frankle_2019_figure_4", "lee_2019_figure_3", "lth_lenet"):
+        assert {f"{figure}{end}" for end in (".png", ".svg", "-slide.png", "-slide.svg")} <= names
+    assert "snip_table_2_rnn.png" not in names  # a single sparsity makes no line
+    assert "lee_2019_figure_1.png" not in names
+
+
+def test_the_report_holds_together(folder: Path) -> None:
+    report = (folder / "results" / "REPORT.md").read_text()
+    total, *counts = map(int, re.findall(r"\d+", re.findall(r"Of \d+ claims: .*", report)[0]))
+    assert sum(counts) == total
+    for link in re.findall(r"\]\(([^)]+)\)", report):
+        assert (folder / "results" / link).exists(), link
+    assert re.search(r"\| lth_lenet +\| 75 of 520 cells +\| 520 cells, 520 trainings of 50,000", report)
+    assert re.search(r"\| grasp_cifar10_vgg +\| 39 of 39 cells", report)
+
+
+def test_claims_are_printed_with_their_numbers(folder: Path) -> None:
+    printed = analysis("--records", folder / "records", "--claims")
+    assert printed.returncode == 0, printed.stderr
+    for verdict in ("reproduced", "not reproduced", "inconclusive", "not yet measured"):
+        assert re.search(rf"^{verdict}: \d+ of \d+", printed.stdout, re.MULTILINE)
+    assert "n = " in printed.stdout
