@@ -25,8 +25,12 @@ class Dense:
         self._network, self._recipe = task.network, recipe
         self._device = next(task.network.parameters()).device
         parameters = dict(task.network.named_parameters())
+        for parameter in parameters.values():
+            parameter.data = _channels_last(parameter.data)
         self._weights = [parameters[name].detach() for name in task.mask]
-        self._kept = [mask.to(self._device, parameters[name].dtype) for name, mask in task.mask.items()]
+        self._kept = [
+            torch.empty_like(w).copy_(mask) for w, mask in zip(self._weights, task.mask.values(), strict=True)
+        ]
         self._optimizer = _optimizer(task.network, recipe)
         arrays = task.data.arrays
         self._training, test = arrays.training.on(self._device), arrays.test.on(self._device)
@@ -41,7 +45,8 @@ class Dense:
     def advance(self, batches: Tensor, since: int) -> None:
         for iteration, (indices,) in enumerate(batches, start=since + 1):
             batch = self._training.batch(indices, self._device)
-            loss = cross_entropy(self._network(self._augment(iteration, batch.inputs)), batch.labels)
+            inputs = _channels_last(self._augment(iteration, batch.inputs))
+            loss = cross_entropy(self._network(inputs), batch.labels)
             self._optimizer.zero_grad()
             loss.backward()
             for group in self._optimizer.param_groups:
@@ -73,12 +78,17 @@ def evaluate(network: nn.Module, batches: Iterable[Batch]) -> Evaluation:
     count = 0
     with torch.inference_mode():
         for batch in batches:
-            logits = network(batch.inputs)
+            logits = network(_channels_last(batch.inputs))
             loss += cross_entropy(logits, batch.labels, reduction="sum")
             correct += (logits.argmax(1) == batch.labels).sum()
             count += len(batch.labels)
     network.train()
     return Evaluation(loss.item() / count, correct.item() / count)
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    """Images and kernels in the layout in which torch's convolutions are fastest."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
