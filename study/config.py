@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from study import methods
 from study.cell import Cell, Control, Method, PositiveCount, Settings
 from study.errors import StudyError
-from study.training import engines
+from study.training import names
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,8 +30,8 @@ class Cluster(Settings):
     device: str = Field(pattern=r"^(cpu|cuda(:\d+)?)$")
     workers: PositiveCount
     pack: PositiveCount
-    engine: engines.Name
-    precision: engines.Precision
+    engine: names.Engine
+    precision: names.Precision
 
     @field_validator("device", mode="before")
     @classmethod

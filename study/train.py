@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from study.errors import CellsFailed, StudyError
+from study.execute import forkserver
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -27,6 +28,7 @@ def application(configuration: DictConfig) -> float | None:
 
 def main() -> None:
     """Run the application; a mistake is one line on standard error and exit status 2, failed cells are 1."""
+    forkserver.start()
     OmegaConf.register_new_resolver("cell_name", _cell_name)
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:

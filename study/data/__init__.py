@@ -3,18 +3,23 @@
 Nothing is downloaded but by `python -m study.data.fetch`.
 """
 
+import hashlib
 import importlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from study.cell import Dataset
 from study.data import image_folder
-from study.data.arrays import Arrays, Batch, Shape
+from study.data.arrays import Arrays, Batch, Part, Shape
+from study.data.remote import folder
 from study.errors import StudyError
+from study.files import write_atomically
 from study.seeding import stream
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
@@ -34,8 +39,36 @@ def load(name: str, size: int = 0) -> Arrays:
 
     Raises StudyError where a file is missing or not the published one.
     """
-    arrays: Arrays = image_folder.load(name, size) if size else module(name).load()
+    if size:
+        return image_folder.load(name, size)
+    source = module(name)
+    arrays: Arrays = mapped(name, source) if hasattr(source, "MEAN") else source.load()
     return arrays
+
+
+def mapped(name: str, source: Any) -> Arrays:
+    """A data set decoded once into the data folder's cache and mapped from there: processes share its memory.
+
+    The file is named after a digest of the module, which holds the checksums of what was decoded. Where it can't be
+    written the data set is in this process's memory alone.
+    """
+    digest = hashlib.sha256(Path(source.__file__).read_bytes()).hexdigest()[:16]
+    path = folder() / "cache" / f"{name}-{digest}.safetensors"
+    if not path.exists():
+        arrays: Arrays = source.load()
+        parts = {"training": arrays.training, "test": arrays.test}
+        tensors = {name: part.inputs for name, part in parts.items() if isinstance(part.inputs, Tensor)}
+        tensors |= {f"{name}_labels": part.labels for name, part in parts.items()}
+        try:
+            write_atomically(path, safetensors.torch.save(tensors))
+        except OSError:
+            return arrays
+    tensors = safetensors.torch.load_file(path)
+
+    def part(which: str) -> Part:
+        return Part(tensors[which], tensors[f"{which}_labels"], source.MEAN, source.STD)
+
+    return Arrays(part("training"), part("test"))
 
 
 def module(name: str) -> Any:

@@ -1,6 +1,5 @@
 """Worker processes, one thread each. A worker that dies takes nothing with it but the work in its hands."""
 
-import multiprocessing
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config import Cluster
-from study.execute import worker
+from study.execute import forkserver
 from study.lineage import Node
 
 
@@ -40,12 +39,11 @@ class Finished:
 class Pool:
     """A fixed number of workers, each given one pack at a time. Leaving the block ends them.
 
-    Workers are forked from a server process that has imported what they need: a new one costs milliseconds.
+    Workers are forked from a server process (forkserver.py).
     """
 
     def __init__(self, workers: int, store: Path, cluster: Cluster) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["study.execute.worker", "hydra"])
+        self._context = forkserver.context()
         self._arguments = store, cluster
         self._workers = [self._start() for _ in range(workers)]
 
@@ -96,7 +94,7 @@ class Pool:
     def _start(self) -> Worker:
         ours, theirs = self._context.Pipe()
         reported = self._context.RawValue("Q", 0)
-        process = self._context.Process(target=worker.serve, args=(theirs, reported, *self._arguments), daemon=True)
+        process = self._context.Process(target=forkserver.work, args=(theirs, reported, *self._arguments), daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours, reported)

@@ -2,26 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
 from study.errors import StudyError
+from study.training import names
 from study.training.engines.chain import is_chain, is_worth_it
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, can_pack
 from study.training.engines.sparse import Sparse
 
-Name = Literal["auto", "dense", "sparse", "packed"]
-
 AnyEngine = type[Dense] | type[Sparse] | type[Packed]
 
-Precision = Literal["float32", "tf32", "bf16"]
-"""Of products and convolutions; weights and sums are float32. tf32 and bf16 are for GPUs."""
 
-
-def choose(name: Name, task: Task) -> AnyEngine:
+def choose(name: names.Engine, task: Task) -> AnyEngine:
     """The engine of a name, or for "auto" the one that suits. Raises StudyError where it can't run the task."""
     on_cpu = next(task.network.parameters()).device.type == "cpu"
     packs = can_pack(task.network) and task.data.arrays.training.are_in_memory
@@ -41,7 +36,7 @@ def choose(name: Name, task: Task) -> AnyEngine:
 
 
 @contextmanager
-def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
+def computing_in(precision: names.Precision, device: torch.device) -> Iterator[None]:
     """Compute in a precision for a while."""
     matmul, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"

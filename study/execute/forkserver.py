@@ -1,0 +1,28 @@
+"""The process that workers are forked from: it has imported what they need, so that a new one costs milliseconds."""
+
+import multiprocessing
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from typing import Any
+
+PRELOADED = ["study.execute.worker", "hydra"]
+
+
+def start() -> None:
+    """Start it now: it imports torch while the caller goes on."""
+    context()
+    forkserver.ensure_running()
+
+
+def work(*arguments: Any) -> None:
+    """A worker's life. Only its process imports what it takes."""
+    from study.execute import worker
+
+    worker.serve(*arguments)
+
+
+def context() -> ForkServerContext:
+    """What starts workers."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(PRELOADED)
+    return found
