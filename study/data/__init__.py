@@ -57,7 +57,7 @@ def mapped(name: str, source: Any) -> Arrays:
     if not path.exists():
         arrays: Arrays = source.load()
         parts = {"training": arrays.training, "test": arrays.test}
-        tensors = {name: part.inputs for name, part in parts.items() if isinstance(part.inputs, Tensor)}
+        tensors = {name: part.inputs.contiguous() for name, part in parts.items() if isinstance(part.inputs, Tensor)}
         tensors |= {f"{name}_labels": part.labels for name, part in parts.items()}
         try:
             write_atomically(path, safetensors.torch.save(tensors))
