@@ -35,6 +35,13 @@ def main() -> None:
     peers.add_argument("--rounds", type=int, default=5, help="measurements of each (default 5)")
     peers.add_argument("--iterations", type=int, default=100, help="iterations of one measurement (default 100)")
 
+    sweep = add("sweep", "60 cells as one process a cell with a plain torch loop, and as one multirun of the study.")
+    sweep.add_argument(
+        "--cells", type=int, default=60, help="run so many of the plain cells, scaled to 60 (default 60)"
+    )
+
+    add("growth", "How cost grows: with sparsity, workers, cells planned, levels of a ladder; what sharing saves.")
+
     options = vars(parser.parse_args())
     benchmark = importlib.import_module(f"scripts.benchmark.{options.pop('command')}")
     benchmark.run(**options)
