@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from scripts.benchmark import engines, figures
 from scripts.benchmark.measure import Row, by_turns, write
-from scripts.benchmark.sweep import cost_of, study
+from scripts.benchmark.sweep import cost_of, peak_memory, study
 from study.compose import Composer
 from study.config import ROOT
 from study.plan import Plan, plan_cell
@@ -45,7 +45,7 @@ def run(output: Path) -> None:
         "Sparsity: LeNet-300-100, batch 60, Adam, masks by SNIP.",
         f"Workers: a sweep of 12 cells of 1,000 iterations ({' '.join(WORKERS_GRID)}), from nothing. Wall time is that "
         "of a machine under the load named above, which has no core to spare.",
-        f"Cells planned: the command with dry_run=true, its start included: nearly all of the time of {CELLS[0]} cells.",
+        f"Cells planned: the command with dry_run=true, its start included: nearly all that {CELLS[0]} cells take.",
         "Levels: LeNet-300-100, 300 iterations a level; naive is the cost of running every level's ladder by itself.",
     ]
     write(output, "growth", "How cost grows", tables, notes)
@@ -87,9 +87,11 @@ def planning() -> list[Row]:
     for cells in CELLS:
         grid = ("method=snip,random", "sparsity=0.5,0.8,0.9,0.95,0.98", f"seed=range(0,{cells // 10})")
         with tempfile.TemporaryDirectory() as folder:
-            costs = [cost_of([study(Path(folder), "dry_run=true", *grid)]) for _ in range(ROUNDS)]
+            command = study(Path(folder), "dry_run=true", *grid)
+            costs = [cost_of([command]) for _ in range(ROUNDS)]
+            peak = peak_memory(command)
         middle = sorted(costs, key=lambda cost: cost.cpu)[ROUNDS // 2]
-        rows.append({"cells": cells, "CPU, s": middle.cpu, "wall, s": middle.wall, "peak memory, MiB": middle.peak})
+        rows.append({"cells": cells, "CPU, s": middle.cpu, "wall, s": middle.wall, "peak memory, MiB": peak})
     return rows
 
 

@@ -24,6 +24,7 @@ from torch.nn.functional import cross_entropy
 from study import data, methods, models
 from study.cell import Dataset, Model, Recipe
 from study.data import Examples
+from study.methods.masks import keep_top, kept_count
 from study.models import prunable
 
 EVALUATED_AT_ONCE = 1000
@@ -79,11 +80,15 @@ def train(cell: dict[str, Any], log: wandb.Run) -> None:
 
 def mask_of(cell: dict[str, Any], network: nn.Module, examples: Examples) -> dict[str, Tensor]:
     """The mask that the cell's method finds at initialisation, as numbers."""
+    weights = {name: weight.detach() for name, weight in prunable(network).items()}
+    layers = {name: list(weight.shape) for name, weight in weights.items()}
+    if cell["method"]["name"] == "magnitude_at_init":
+        kept = kept_count(sum(weight.numel() for weight in weights.values()), cell["sparsity"])
+        return {name: mask.float() for name, mask in keep_top({n: w.abs() for n, w in weights.items()}, kept).items()}
     method = inspect.unwrap(methods.load(cell["method"]["name"]))
-    layers = {name: list(weight.shape) for name, weight in prunable(network).items()}
     handles = {"network": network, "examples": examples, "layers": layers, **cell, **cell["method"]}
     found = method(**{name: handles[name] for name in inspect.signature(method).parameters if name in handles})
-    return {name: kept.float() for name, kept in found.items()}
+    return {name: mask.float() for name, mask in found.items()}
 
 
 @torch.inference_mode()

@@ -27,11 +27,10 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds: of CPU time, all descendants included, and by the clock. Mebibytes: the largest process's peak."""
+    """Seconds: of CPU time, all descendants included, and by the clock."""
 
     cpu: float
     wall: float
-    peak: float
 
 
 def run(output: Path, cells: int) -> None:
@@ -81,14 +80,13 @@ def cost_of(commands: Sequence[Sequence[str]], at_once: int = 1) -> Cost:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
     before, begun = _children(), time.perf_counter()
-    left, running, peak = list(commands), dict[int, subprocess.Popen[bytes]](), 0
+    left, running = list(commands), dict[int, subprocess.Popen[bytes]]()
     with tempfile.TemporaryFile() as log:
         while left or running:
             while left and len(running) < at_once:
                 process = subprocess.Popen(left.pop(0), cwd=ROOT, stdout=log, stderr=log)
                 running[process.pid] = process
-            pid, status, usage = os.wait4(-1, 0)
-            peak = max(peak, usage.ru_maxrss)
+            pid, status = os.wait()
             if ended := running.pop(pid, None):
                 ended.returncode = os.waitstatus_to_exitcode(status)
                 if ended.returncode:
@@ -98,7 +96,17 @@ def cost_of(commands: Sequence[Sequence[str]], at_once: int = 1) -> Cost:
         with suppress(ChildProcessError):
             while True:
                 os.wait()
-    return Cost(_children() - before, wall, peak / 1024)
+    return Cost(_children() - before, wall)
+
+
+def peak_memory(command: Sequence[str]) -> float:
+    """Mebibytes that a command takes at most. It is started by a small process: it would inherit this one's peak."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=2, check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    words = [sys.executable, "-c", code, *command]
+    return int(subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout) / 1024
 
 
 def _children() -> float:
