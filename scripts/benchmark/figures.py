@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 
 def sparsity(rows: pd.DataFrame, path: Path) -> None:
@@ -24,6 +24,7 @@ def sparsity(rows: pd.DataFrame, path: Path) -> None:
             axes.set(xscale="log", yscale="log", xlabel="weights remaining, %", ylabel=f"CPU time of an {column}")
             axes.invert_xaxis()
             _ticks(axes, remaining["remaining"])
+            _plain_decades(axes)
 
 
 def workers(rows: pd.DataFrame, path: Path) -> None:
@@ -32,7 +33,7 @@ def workers(rows: pd.DataFrame, path: Path) -> None:
     with _figure(path, 1) as (axes,):
         sns.barplot(long, x="workers", y="seconds", hue="time", palette="colorblind", ax=axes)
         axes.set(xlabel="workers", ylabel="seconds of a sweep of 12 cells")
-        axes.legend(title=None, frameon=False, loc="lower right")
+        axes.legend(title=None, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def planning(rows: pd.DataFrame, path: Path) -> None:
@@ -54,6 +55,7 @@ def ladder(rows: pd.DataFrame, path: Path) -> None:
     with _figure(path, 2) as (left, right):
         _lines(long, "level", "seconds", "levels", left)
         left.set(xlabel="levels pruned", ylabel="CPU s of all levels so far", yscale="log")
+        _plain_decades(left)
         sns.lineplot(
             rows, x="level", y="this level, CPU s", marker="o", color=sns.color_palette("colorblind")[2], ax=right
         )
@@ -99,3 +101,10 @@ def _ticks(axes: Axes, values: "pd.Series[float]") -> None:
     axes.xaxis.set_major_locator(FixedLocator(sorted(values.unique())))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _plain_decades(axes: Axes) -> None:
+    """Label a logarithmic vertical axis at 1, 2 and 5 of every decade."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -25,7 +25,7 @@ SPARSITIES = (None, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 WORKERS = (1, 2)
 CELLS = (100, 1_000, 10_000)
 WORKERS_GRID = ("method=snip,random", "sparsity=0.9,0.95,0.98", "seed=0,1")
-SHORT = ("recipe=lth_lenet", "recipe.iterations=1000", "recipe.evaluate_every=250")
+SHORT = ("recipe=lth_lenet", "recipe.iterations=3000", "recipe.evaluate_every=750")
 LADDER = ("recipe=lth_lenet", "recipe.iterations=300", "recipe.evaluate_every=150", "method=lottery_ticket")
 DEEPEST = 0.995965
 """25 levels of a fifth, the papers' ladder for LeNet."""
@@ -43,7 +43,7 @@ def run(output: Path) -> None:
     }
     notes = [
         "Sparsity: LeNet-300-100, batch 60, Adam, masks by SNIP.",
-        f"Workers: a sweep of 12 cells of 1,000 iterations ({' '.join(WORKERS_GRID)}), from nothing. Wall time is that "
+        f"Workers: a sweep of 12 cells of 3,000 iterations ({' '.join(WORKERS_GRID)}), from nothing. Wall time is that "
         "of a machine under the load named above, which has no core to spare.",
         f"Cells planned: the command with dry_run=true, its start included: nearly all that {CELLS[0]} cells take.",
         "Levels: LeNet-300-100, 300 iterations a level; naive is the cost of running every level's ladder by itself.",
