@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
 
-from scripts.benchmark.measure import Row, by_turns, cpu_seconds, summary, write
+from scripts.benchmark.measure import Row, by_turns, cpu_seconds, of_rounds, summary, write
 from study import config, data, models
 from study.cell import Cell, Recipe
 from study.data import Examples, Split
@@ -58,6 +58,7 @@ def run(output: Path, rounds: int, seconds: float, evaluated: int) -> None:
             f"{case.model} at {_percent(case.sparsity)}: {', '.join(_line(row) for row in rows if _is_of(row, case))}"
         )
     notes = [
+        of_rounds(rounds),
         f"An evaluation is of {evaluated:,} images, a third for validation and two for test; its share is of the "
         f"training between two, {BETWEEN_EVALUATIONS} iterations.",
         'Drawing of batches is included. "auto" marks the engine that cluster.engine=auto takes.',

@@ -42,6 +42,7 @@ def run(output: Path) -> None:
         "Trainings of every experiment": sharing(),
     }
     notes = [
+        f"Medians: of 5 rounds for sparsity, of {ROUNDS} for workers and planning; the ladder ran once.",
         "Sparsity: LeNet-300-100, batch 60, Adam, masks by SNIP.",
         f"Workers: a sweep of 12 cells of 3,000 iterations ({' '.join(WORKERS_GRID)}), from nothing. Wall time is that "
         "of a machine under the load named above, which has no core to spare.",

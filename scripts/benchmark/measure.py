@@ -38,6 +38,11 @@ def by_turns(
     return found
 
 
+def of_rounds(rounds: int) -> str:
+    """How the numbers of a table came about."""
+    return f"Medians of {rounds} rounds in which what is compared takes turns; quartiles are in the JSON file."
+
+
 def summary(values: Sequence[float], name: str) -> Row:
     """Median and quartiles, named for a row."""
     low, median, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else (*values, *values, *values)
@@ -59,25 +64,36 @@ def circumstances() -> Row:
 
 def write(output: Path, name: str, title: str, tables: Mapping[str, list[Row]], notes: Sequence[str] = ()) -> None:
     """Write NAME.json, and NAME.md from it, and print the latter."""
-    around = circumstances()
-    content = {"benchmark": name, "title": title, "circumstances": around, "notes": list(notes), "tables": dict(tables)}
+    content = {
+        "benchmark": name,
+        "title": title,
+        "circumstances": circumstances(),
+        "notes": list(notes),
+        "tables": dict(tables),
+    }
     write_atomically(output / f"{name}.json", json_bytes(content))
-    parts = [f"# {title}", _described(around), *(f"- {note}" for note in notes)]
-    for caption, rows in tables.items():
+    text = markdown(content)
+    write_atomically(output / f"{name}.md", text.encode())
+    print(text)
+
+
+def markdown(content: Row) -> str:
+    """The tables of a benchmark for people, from its JSON file: without quartiles."""
+    notes = "\n".join(f"- {note}" for note in content["notes"])
+    parts = [f"# {content['title']}", _described(content["circumstances"]), notes]
+    for caption, rows in content["tables"].items():
         shown = pd.DataFrame(rows).map(_shown)
         shown = shown[[column for column in shown if not str(column).endswith((" q1", " q3"))]]
         parts += [f"## {caption}", shown.to_markdown(index=False, disable_numparse=True)]
-    text = "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n"
-    write_atomically(output / f"{name}.md", text.encode())
-    print(text)
+    return "\n\n".join(parts) + "\n"
 
 
 def _described(around: Row) -> str:
     hardware, versions = around["hardware"], around["versions"]
     load = ", ".join(f"{value:g} ({span})" for span, value in around["load average"].items())
     return (
-        f"CPU time (user and system), one thread a process; medians, with quartiles in the JSON file. "
-        f"{around['date']}, {hardware['cores']} cores of {hardware['cpu']}, load average at the end {load}; "
+        f"CPU time (user and system), one thread a process. {around['date']}, "
+        f"{hardware['cores']} cores of {hardware['cpu']}, load average at the end {load}; "
         f"Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']}."
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from scripts.benchmark import engines, peer
-from scripts.benchmark.measure import Row, by_turns, summary, write
+from scripts.benchmark.measure import Row, by_turns, of_rounds, summary, write
 
 SPARSITIES = (None, 0.9, 0.95, 0.98, 0.99)
 
@@ -32,6 +32,7 @@ def run(output: Path, paths: list[Path], rounds: int, iterations: int) -> None:
             rows += _measured(sparsity, pools, rounds, iterations)
             print(f"{rows[-1]['sparsity, %']:g} %: {', '.join(_line(row) for row in rows[-len(pools) :])}")
     notes = [
+        of_rounds(rounds),
         f"LeNet-300-100 on MNIST, batch {peer.BATCH}, Adam at {peer.RATE:g}, the same masks: ones, and our SNIP's.",
         "Loading of batches is included everywhere, evaluation nowhere.",
         *(f"{name} at {_commit(path)}: {_first_line(peer.PEERS[name].__doc__)}" for name, path in named.items()),

@@ -59,6 +59,7 @@ def run(output: Path, cells: int) -> None:
     notes = [
         f"{len(everything)} cells of 1,000 iterations: {', '.join(f'{len(v)} x {k}' for k, v in GRID.items())}; "
         "LeNet-300-100 on MNIST, batch 60, Adam, an evaluation every 250.",
+        "Each ran once.",
         f"Plain cells: scripts/benchmark/plain_cell.py, {AT_ONCE} at a time. Ours: one process a core.",
         "CPU time includes all descendants. Wall time is that of a machine under the load named above.",
         *([scaled] if scale != 1 else []),
