@@ -111,9 +111,17 @@ class Configuration(Run, Cell):
 
 
 def read(config: DictConfig) -> tuple[Cell, Run]:
-    """Validate a composed configuration, Hydra's own part left out. Raises StudyError."""
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    content = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    """The cell of a composed configuration and how to run it. Raises StudyError."""
+    return validate(OmegaConf.to_container(own(config), resolve=True, throw_on_missing=True))
+
+
+def own(config: DictConfig) -> DictConfig:
+    """A composed configuration without Hydra's part."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def validate(content: Any) -> tuple[Cell, Run]:
+    """The cell and how to run it, from the study's own part of a configuration as plain values. Raises StudyError."""
     try:
         settings = Configuration.model_validate(content)
     except ValidationError as error:

@@ -32,8 +32,8 @@ def launch(
     setup_globals()
     composer = Composer(context.config_loader, sweep_config)
     jobs = list(enumerate(job_overrides, start=first))
-    cells, runs = zip(*(config.read(composer.compose(overrides, number)) for number, overrides in jobs), strict=True)
-    sweep = open_sweep(cells, runs[0])
+    cells = [composer.cell(overrides)[0] for overrides in job_overrides]
+    sweep = open_sweep(cells, composer.cell(job_overrides[0])[1])
     recorded_before = {cell: record.results.test_accuracy for cell, record in sweep.records.items()}
     _run(sweep)
     if sweep.run.dry_run:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from study import config
 from study.compose import Composer
+from study.errors import StudyError
 
 CONF = Path(__file__).parent.parent / "conf"
 
@@ -47,6 +48,8 @@ def test_the_quickstart_is_what_the_readme_says() -> None:
         ["experiment=quickstart", "recipe.iterations=7", "seed=0"],
         ["method.scoring_examples=10", "recipe.drops=[5,6]", "name=other"],
         ["seed=1", "recipe=quickstart", "+hydra.job.env_set.X=y", "output=/tmp/a b"],
+        ["name=of_${seed}", "seed=2"],
+        ["recipe={iterations:7,drops:[5]}", "method.scoring_examples=10", "cluster.device=null"],
     ],
 )
 def test_composing_by_parts_equals_hydras_composing(overrides: list[str]) -> None:
@@ -60,6 +63,14 @@ def test_composing_by_parts_equals_hydras_composing(overrides: list[str]) -> Non
             assert ours[key] == theirs[key], key
     assert list(ours.hydra.overrides.task) == list(theirs.hydra.overrides.task)
     assert (ours.hydra.job.id, ours.hydra.job.num) == ("3", 3)
+    assert Composer(loader, sweep).cell(overrides) == config.read(theirs)
+
+
+@pytest.mark.parametrize("override", ["sparsty=0.5", "recipe.iteration=7", "sparsity.x=1"])
+def test_an_unknown_setting_is_an_error(override: str) -> None:
+    sweep = composed()
+    with pytest.raises(StudyError, match="not known"):
+        Composer(GlobalHydra.instance().config_loader(), sweep).cell([override])
 
 
 @pytest.mark.parametrize("module", ["hydra_plugins.study", "study.train", "study.analysis.__main__"])

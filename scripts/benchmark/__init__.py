@@ -1,0 +1,1 @@
+"""Benchmarks of the study's speed: python -m scripts.benchmark --help."""

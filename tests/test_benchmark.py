@@ -1,0 +1,21 @@
+"""The benchmark runs and says what it should; its times are nobody's business here."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT, environment
+
+
+def test_engines(tmp_path: Path) -> None:
+    small = ["--rounds", "1", "--seconds", "0.001", "--evaluated", "6"]
+    command = [sys.executable, "-m", "scripts.benchmark", "engines", *small, "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True, timeout=300)
+    content = json.loads((tmp_path / "engines.json").read_text())
+    assert {"date", "hardware", "load average", "versions", "git"} <= content["circumstances"].keys()
+    rows = content["tables"]["Engines"]
+    assert {row["engine"] for row in rows} == {"dense", "sparse"}
+    assert sum(row["chosen"] == "auto" for row in rows) == len(rows) / 2 == 9
+    assert all(row[name] > 0 for row in rows for name in row if name.endswith(("ms", "/ training", "/ this")))
+    assert "lenet_300_100" in (tmp_path / "engines.md").read_text()
