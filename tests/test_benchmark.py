@@ -19,3 +19,13 @@ def test_engines(tmp_path: Path) -> None:
     assert sum(row["chosen"] == "auto" for row in rows) == len(rows) / 2 == 9
     assert all(row[name] > 0 for row in rows for name in row if name.endswith(("ms", "/ training", "/ this")))
     assert "lenet_300_100" in (tmp_path / "engines.md").read_text()
+
+
+def test_gpu_on_a_cpu(tmp_path: Path) -> None:
+    small = ["--device", "cpu", "--seconds", "0.001", "--models", "lenet_300_100"]
+    command = [sys.executable, "-m", "scripts.benchmark", "gpu", *small, "--output", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True, timeout=300)
+    rows = json.loads((tmp_path / "gpu.json").read_text())["tables"]["Networks"]
+    assert [(row["as"], row["replicas"]) for row in rows[:3]] == [("plain loop", 1), ("eager", 1), ("graph", 1)]
+    assert all(row["replica-iterations / s"] > 0 for row in rows)
+    assert all(row["J / replica-iteration"] is None for row in rows)

@@ -1,5 +1,6 @@
 import gzip
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,34 @@ def test_a_missing_file_is_named(copied_mnist: Path) -> None:
     copied_mnist.unlink()
     with pytest.raises(StudyError, match="is missing"):
         mnist.load()
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """What was loaded is loaded anew, before and after."""
+    data.load.cache_clear()
+    yield
+    data.load.cache_clear()
+
+
+def test_a_data_set_is_decoded_once_and_mapped_by_whoever_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: None, arrays: Arrays
+) -> None:
+    monkeypatch.setenv("PRUNING_STUDY_DATA", str(tmp_path))
+    data.load("mnist")
+    (cached,) = (tmp_path / "cache").iterdir()
+    data.load.cache_clear()
+    monkeypatch.setattr(mnist, "FOLDER", tmp_path / "gone")
+    again = data.load("mnist")
+    assert str(cached) in Path("/proc/self/maps").read_text()
+    for part, expected in ((again.training, arrays.training), (again.test, arrays.test)):
+        assert isinstance(part.inputs, torch.Tensor)
+        assert isinstance(expected.inputs, torch.Tensor)
+        assert torch.equal(part.inputs, expected.inputs)
+        assert torch.equal(part.labels, expected.labels)
+        assert (part.mean, part.std) == (expected.mean, expected.std)
+
+
+def test_a_data_set_loads_where_its_cache_cannot_be_written(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
+    monkeypatch.setenv("PRUNING_STUDY_DATA", "/dev/null/data")
+    assert len(data.load("mnist").test) == 10_000

@@ -1,4 +1,4 @@
-"""The command: python -m scripts.benchmark engines, peers, sweep or growth, from the repository's root."""
+"""The command: python -m scripts.benchmark engines, peers, sweep, growth or gpu, from the repository's root."""
 
 import argparse
 import importlib
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m scripts.benchmark",
         description="Costs in CPU time (user and system) of one thread, medians of rounds in which what is compared "
-        "takes turns. Each benchmark writes NAME.json and NAME.md.",
+        "takes turns; on a GPU in time by the clock. Each benchmark writes NAME.json and NAME.md.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -41,6 +41,11 @@ def main() -> None:
     )
 
     add("growth", "How cost grows: with sparsity, workers, cells planned, levels of a ladder; what sharing saves.")
+
+    gpu = add("gpu", "Trainings a second on a GPU: eager, as a CUDA graph, packed, in each precision; a plain loop.")
+    gpu.add_argument("--device", default="cuda", help="torch's name (default cuda)")
+    gpu.add_argument("--seconds", type=float, default=2.0, help="time of one measurement (default 2)")
+    gpu.add_argument("--models", nargs="*", help="of the cases' (default all)")
 
     options = vars(parser.parse_args())
     benchmark = importlib.import_module(f"scripts.benchmark.{options.pop('command')}")

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from scripts.benchmark.measure import Row, by_turns, cpu_seconds, of_rounds, summary, write
 from study import config, data, models
-from study.cell import Cell, Recipe
+from study.cell import Cell
 from study.data import Examples, Split
 from study.data.arrays import Arrays, Part
 from study.methods.snip import snip
 from study.models import prunable
-from study.training.engines import choose
+from study.training.engines import AnyEngine, choose
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Engine, Task
 from study.training.engines.sparse import Sparse
@@ -72,10 +72,10 @@ def measure(case: Case, rounds: int, seconds: float, evaluated: int) -> list[Row
     cell = composed(f"model={case.model}", f"recipe={case.recipe}", f"dataset={case.dataset}")
     task = prepared(cell, case.sparsity, images(case.dataset, evaluated))
     auto = choose("auto", task)
-    running = {engine: start(engine, task, cell.recipe) for engine in (Dense, Sparse)}
+    running = {engine: start(engine, task) for engine in (Dense, Sparse)}
     steps: dict[type[Engine], Callable[[], float]] = {}
     for engine, one in running.items():
-        advance = partial(seconds_an_iteration, one, task, cell.recipe)
+        advance = partial(seconds_an_iteration, one, task)
         advance(WARM_UP)
         steps[engine] = partial(advance, max(1, round(seconds / advance(WARM_UP))))
         one.evaluate()
@@ -122,17 +122,17 @@ def prepared(cell: Cell, sparsity: float | None, split: Split) -> Task:
         mask = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in prunable(network).items()}
     else:
         mask = inspect.unwrap(snip)(network, Examples(split, 0), sparsity)
-    return Task(network, mask, split, 0)
+    return Task(network, mask, split, cell.recipe, 0)
 
 
-def start(engine: type[Dense] | type[Sparse], task: Task, recipe: Recipe) -> Engine:
+def start(engine: AnyEngine, task: Task) -> Engine:
     """An engine of its own for a task, whose network it leaves alone."""
-    return engine([replace(task, network=copy.deepcopy(task.network))], recipe)
+    return engine([replace(task, network=copy.deepcopy(task.network))])
 
 
-def seconds_an_iteration(engine: Engine, task: Task, recipe: Recipe, iterations: int) -> float:
+def seconds_an_iteration(engine: Engine, task: Task, iterations: int) -> float:
     """CPU seconds of an iteration, the drawing of its batch included."""
-    return cpu_seconds(lambda: _train(engine, task.data.training, recipe.batch_size, iterations)) / iterations
+    return cpu_seconds(lambda: _train(engine, task.data.training, task.recipe.batch_size, iterations)) / iterations
 
 
 def _train(engine: Engine, indices: Tensor, batch_size: int, iterations: int) -> None:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from scripts.benchmark import engines
 from study import data
-from study.training.engines import Name, choose
+from study.training import names
+from study.training.engines import choose
 
 BATCH, RATE, PIXELS = 60, 1.2e-3, 28 * 28
 WARM_UP = 5
@@ -135,15 +136,15 @@ def synaptic_flow(path: Path) -> Callable[[Masks, int], float]:
     return timed
 
 
-def ours(name: Name, masks: Masks, iterations: int) -> float:
+def ours(name: names.Engine, masks: Masks, iterations: int) -> float:
     """An engine of the study, driven as by the benchmark `engines`."""
     cell = engines.composed("model=lenet_300_100", "recipe=lth_lenet")
     task = engines.prepared(cell, None, engines.images("mnist"))
     for kept, mask in zip(masks, task.mask.values(), strict=True):
         mask.copy_(kept)
-    running = engines.start(choose(name, task), task, cell.recipe)
-    engines.seconds_an_iteration(running, task, cell.recipe, WARM_UP)
-    return engines.seconds_an_iteration(running, task, cell.recipe, iterations)
+    running = engines.start(choose(name, task), task)
+    engines.seconds_an_iteration(running, task, WARM_UP)
+    return engines.seconds_an_iteration(running, task, iterations)
 
 
 PEERS: Mapping[str, Callable[[Path], Callable[[Masks, int], float]]] = {

@@ -1,0 +1,189 @@
+"""Replica-iterations a second on a GPU: eager, as a CUDA graph, packed, in each precision, beside a plain loop."""
+
+import copy
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from scripts.benchmark.engines import composed, images, prepared
+from scripts.benchmark.measure import Row, write
+from study import data
+from study.models.flops import flops
+from study.training.engines import computing_in
+from study.training.engines.dense import Dense
+from study.training.engines.engine import STRETCH, Engine, Task
+from study.training.engines.packed import Packed
+from study.training.names import Precision
+
+CASES = {
+    "lenet_300_100": ("lth_lenet", "mnist", (1, 4, 16, 64, 256)),
+    "lenet_5_caffe": ("snip_mnist", "mnist", (1, 4, 16, 64)),
+    "conv_2": ("lth_conv_2", "cifar10", (1, 2, 4, 8, 16)),
+    "resnet_20": ("lth_resnet_18", "cifar10", (1, 2, 4, 8, 16)),
+    "resnet_32_double": ("grasp_cifar_resnet", "cifar10", (1, 2, 4, 8)),
+    "vgg_19": ("grasp_cifar_vgg", "cifar10", (1, 2, 4)),
+}
+"""Network -> recipe, data set (of CIFAR-10 only the shape), pack sizes."""
+
+SPARSITY = 0.95
+TRAINING_IS_FORWARD = 3
+"""A backward pass takes twice a forward's operations."""
+
+
+def run(output: Path, device: str, seconds: float, models: list[str] | None) -> None:
+    """Measure every case and write the table."""
+    rows = []
+    for model in models or CASES:
+        for row in measure(model, torch.device(device), seconds):
+            rows.append(row)
+            print(", ".join(f"{name} {value}" for name, value in row.items() if value is not None), flush=True)
+    described = torch.cuda.get_device_name() if device.startswith("cuda") else "a CPU, for want of a GPU"
+    notes = [
+        f"Measured on {described}, by the clock, {seconds:g} s each, after a warm-up; evaluation is not included.",
+        "The plain loop: a DataLoader with a process a core, a copy to the device for each batch, torch's optimizer, "
+        "the mask applied after each step, one network.",
+        "Joules by NVML's counter for the whole GPU, its idle power included. Utilisation is NVML's, of time.",
+        "The floor is the operations of torch's FlopCounterMode, dense, three times the forward ones, at the speed of "
+        "a large matrix product in the same precision, measured in this run.",
+    ]
+    write(output, "gpu", "Replica-iterations a second on a GPU", {"Networks": rows}, notes)
+
+
+def measure(model: str, device: torch.device, seconds: float) -> Iterator[Row]:
+    """A row for the plain loop, and for each engine, pack size and precision."""
+    recipe, dataset, sizes = CASES[model]
+    cell = composed(f"model={model}", f"recipe={recipe}", f"dataset={dataset}")
+    task = prepared(cell, SPARSITY, images(dataset))
+    operations = TRAINING_IS_FORWARD * sum(flops(task.network, data.shape(dataset).inputs).values())
+    task.network.to(device)
+    plain = _rate(lambda steps: _plain(task, steps), 1, seconds, device)
+    yield {"network": model, "as": "plain loop", "replicas": 1, "precision": "float32", **plain}
+    for precision in get_args(Precision) if device.type == "cuda" else ("float32",):
+        with computing_in(precision, device):
+            floor = operations * task.recipe.batch_size / _operations_a_second(device)
+            for name, size in [("eager", 1), *(("packed" if size > 1 else "graph", size) for size in sizes)]:
+                with suppress(torch.OutOfMemoryError):
+                    engine = (Dense if name == "eager" else Packed)(_replicas(task, size))
+                    found = _rate(lambda steps, engine=engine: _advance(engine, task, steps), size, seconds, device)
+                    times = found["replica-iterations / s"] / plain["replica-iterations / s"]
+                    row = {"network": model, "as": name, "replicas": size, "precision": precision, **found}
+                    share = floor * found["replica-iterations / s"]
+                    yield {**row, "this / plain loop": times, "share of the floor": share}
+
+
+def _replicas(task: Task, size: int) -> list[Task]:
+    return [replace(task, network=copy.deepcopy(task.network)) for _ in range(size)]
+
+
+def _advance(engine: Engine, task: Task, steps: int) -> None:
+    replicas = len(engine.losses())
+    for begun in range(0, steps, STRETCH):
+        count = min(STRETCH, steps - begun)
+        chosen = torch.randint(len(task.data.training), (count, replicas, task.recipe.batch_size))
+        engine.advance(task.data.training[chosen], begun)
+    engine.losses()
+
+
+def _plain(task: Task, steps: int) -> None:
+    """A training as public codes write it."""
+    device = next(task.network.parameters()).device
+    network = copy.deepcopy(task.network)
+    part, recipe = task.data.arrays.training, task.recipe
+    whole = part.batch(task.data.training, torch.device("cpu"))
+    loader = DataLoader(
+        TensorDataset(whole.inputs, whole.labels),
+        recipe.batch_size,
+        shuffle=True,
+        num_workers=os.cpu_count() or 1,
+        pin_memory=device.type == "cuda",
+        persistent_workers=True,
+    )
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(network.parameters(), recipe.learning_rate, 0.9)
+    if recipe.optimizer == "adam":
+        optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
+    masks = {name: mask.to(device) for name, mask in task.mask.items()}
+    for inputs, labels in islice(_endless(loader), steps):
+        loss = cross_entropy(network(inputs.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        _apply(network, masks)
+
+
+def _endless(loader: "DataLoader[Any]") -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+def _apply(network: nn.Module, masks: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, mask in masks.items():
+            network.get_parameter(name).mul_(mask)
+
+
+def _rate(advance: Any, replicas: int, seconds: float, device: torch.device) -> Row:
+    """Replica-iterations a second, joules for each, utilisation: over so many seconds, after a warm-up."""
+
+    def timed(steps: int) -> float:
+        begun = time.perf_counter()
+        advance(steps)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    timed(3)
+    steps = max(3, round(seconds / (timed(10) / 10)))
+    meter = _Meter(device)
+    taken = timed(steps)
+    return {"replica-iterations / s": replicas * steps / taken, **meter.read(replicas * steps)}
+
+
+@dataclass
+class _Meter:
+    """NVML's energy counter and utilisation of a GPU; nothing where there is none."""
+
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self._handle = None
+        if self.device.type == "cuda":
+            with suppress(ImportError):
+                import pynvml
+
+                pynvml.nvmlInit()
+                self._nvml, self._handle = pynvml, pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
+                self._begun = pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
+
+    def read(self, iterations: int) -> Row:
+        if self._handle is None:
+            return {"J / replica-iteration": None, "utilisation, %": None}
+        millijoules = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle) - self._begun
+        busy = self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu
+        return {"J / replica-iteration": millijoules / 1000 / iterations, "utilisation, %": busy}
+
+
+def _operations_a_second(device: torch.device) -> float:
+    """Of a large matrix product in the precision that is set."""
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.randn(side, side, device=device) for _ in range(2))
+
+    def product(count: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(count):
+            a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun
+
+    product(2)
+    return 2 * side**3 * 10 / product(10)
