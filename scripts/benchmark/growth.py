@@ -47,7 +47,7 @@ def run(output: Path) -> None:
         f"Workers: a sweep of 12 cells of 3,000 iterations ({' '.join(WORKERS_GRID)}), from nothing. Wall time is that "
         "of a machine under the load named above, which has no core to spare.",
         f"Cells planned: the command with dry_run=true, its start included: nearly all that {CELLS[0]} cells take.",
-        "Levels: LeNet-300-100, 300 iterations a level; naive is the cost of running every level's ladder by itself.",
+        "Levels: LeNet-300-100, 300 iterations a level; naive is every level's ladder by itself, summed, not run.",
     ]
     write(output, "growth", "How cost grows", tables, notes)
     frames = {caption: pd.DataFrame(rows) for caption, rows in tables.items()}
