@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Any
 
-# Part of every id. Raise it when a change to the code changes the results of trainings or masks.
+# Part of every id. Raise it when a change to the code changes results of trainings or masks by more than rounding.
 GENERATION = 2
 
 

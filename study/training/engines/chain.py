@@ -30,7 +30,7 @@ from study.training.engines.layers import (
 )
 
 SPARSE_BELOW = {nn.Linear: 0.4, nn.Conv2d: 0.4, LSTM: 0.12, GRU: 0.4}
-"""The density below which kernels over kept weights are faster than dense ones: `python -m scripts.benchmark growth`."""
+"""The density below which kernels over kept weights are faster than dense ones, as measured."""
 
 WORTH_IT = 0.1
 """The share of its weights that a network must hold sparse to leave torch."""

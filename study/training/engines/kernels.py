@@ -239,6 +239,20 @@ def normalise_gradients(starts, gradients, scale, shift, dy):  # type: ignore[no
 
 
 @kernel
+def add_up(x, sums):  # type: ignore[no-untyped-def]
+    """sums[f] = the sum of x[:, f, :], for x (steps, features, width)."""
+    steps, features, width = x.shape
+    lanes = np.zeros(LANES, x.dtype)
+    for f in range(features):
+        lanes[:] = 0
+        for step in range(steps):
+            for block in range(0, width, LANES):
+                for b in range(LANES):
+                    lanes[b] += x[step, f, block + b]
+        sums[f] = lanes.sum()
+
+
+@kernel
 def gather(images, levels, area, indices, features, x):  # type: ignore[no-untyped-def]
     """x[f, b] = levels[channel of f, images[indices[b], f]], for the features given.
 
