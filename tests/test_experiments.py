@@ -96,7 +96,8 @@ def test_its_cells_run(experiment: str, tmp_path: Path) -> None:
         planned = plan_cell(cell)
         store = Store(tmp_path / "store")
         reported = multiprocessing.RawValue("Q", 0)
-        assert run_pack(planned.trainings, store, run.cluster, reported) == {}
+        for training in planned.trainings:
+            assert run_pack([training], store, run.cluster, reported) == {}
         result = store.result(planned.training.id)
         assert result["curves"]["iteration"] == [0, 1, 2]
         sparsity = 0.0 if method == "dense" else 0.1

@@ -75,20 +75,24 @@ class PaperFigure:
 
 
 def caption(title: str, cells: pd.DataFrame) -> str:
-    """The title, and how many seeds stand behind the figure."""
-    return f"{title}; {cells['seed'].nunique()} seeds"
+    """The title, and how many seeds stand behind the figure's points."""
+    seeds = cells.groupby(["dataset", "model", "recipe", "method", "sparsity"])["seed"].nunique()
+    low, high = seeds.min(), seeds.max()
+    return f"{title}; {high if low == high else f'{low} to {high}'} seeds"
 
 
 def accuracy(cells: pd.DataFrame) -> list[Panel]:
     """Test accuracy at the last iteration against weights remaining: means, and one standard deviation as a band.
 
     The horizontal axis is Frankle & Carbin's: logarithmic, fewer weights to the right. The vertical axis is
-    logarithmic in the error, so that 98 against 97 % and 90 against 70 % both can be read. No panels where there is
-    but one sparsity.
+    logarithmic in the error, so that 98 against 97 % and 90 against 70 % both can be read. No panel where there is but
+    one sparsity.
     """
-    if cells[cells["sparsity"] > 0]["sparsity"].nunique() < 2:
-        return []
-    return [Panel(title, partial(_accuracy, part)) for title, part in _parts(cells)]
+    return [
+        Panel(title, partial(_accuracy, part))
+        for title, part in _parts(cells)
+        if part[part["sparsity"] > 0]["sparsity"].nunique() > 1
+    ]
 
 
 def early_stop(cells: pd.DataFrame) -> list[Panel]:
@@ -119,7 +123,7 @@ def lth_3(cells: pd.DataFrame) -> list[Panel]:
         ]
         or [pd.DataFrame(columns=["iteration", "test_accuracy", "line"])]
     )
-    order = list(tickets | anew)
+    order = [line for line in tickets | anew if (curves["line"] == line).any()]
     return [
         Panel("tickets", partial(_curves, curves, order, list(tickets))),
         Panel("tickets, and drawn anew", partial(_curves, curves, order, ["100 %", "51.3 %", "21.1 %", *anew])),

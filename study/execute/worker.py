@@ -59,7 +59,7 @@ def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster)
 
 
 def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any) -> dict[str, str]:
-    """Run trainings, each stored when it is finished; those that somebody else runs are left out.
+    """Run trainings that need none of each other, and store them; those that somebody else runs are left out.
 
     Gives what went wrong with those that failed. Raises StudyError and OSError, which concern all trainings alike.
     """
