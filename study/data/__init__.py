@@ -5,6 +5,8 @@ Nothing is downloaded but by `python -m study.data.fetch`.
 
 import hashlib
 import importlib
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +21,6 @@ from study.data import image_folder
 from study.data.arrays import Arrays, Batch, Part, Shape
 from study.data.remote import folder
 from study.errors import StudyError
-from study.files import write_atomically
 from study.seeding import stream
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "tiny_imagenet")
@@ -59,9 +60,14 @@ def mapped(name: str, source: Any) -> Arrays:
         parts = {"training": arrays.training, "test": arrays.test}
         tensors = {name: part.inputs.contiguous() for name, part in parts.items() if isinstance(part.inputs, Tensor)}
         tensors |= {f"{name}_labels": part.labels for name, part in parts.items()}
+        partial = path.with_suffix(f".{os.getpid()}")
         try:
-            write_atomically(path, safetensors.torch.save(tensors))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(safetensors.torch.save(tensors))
+            partial.replace(path)
         except OSError:
+            with suppress(OSError):
+                partial.unlink()
             return arrays
     tensors = safetensors.torch.load_file(path)
 
