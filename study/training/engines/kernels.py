@@ -8,8 +8,7 @@ inputs through the transposed weights), one for inner products (backward to the 
 
 All arrays are flat; offsets and positions count their elements. Costs below are multiply-adds, k kept weights, p
 positions. Sums are in a fixed order: results are equal bit for bit on machines with the same vector instructions.
-Source: this project's own; the layout is that of Gale, Zaharia, Young & Elsen 2020 ("Sparse GPU kernels for deep
-learning", arXiv 2006.10901, section 4) with vectors in place of warps.
+The layout and the kernels are this project's own.
 """
 
 from typing import Any
