@@ -2,7 +2,8 @@
 
 trainings/ID/result.json           what the training measured, and the checksum of its weights
 trainings/ID/weights.safetensors   the network at the end, buffers included
-masks/ID.safetensors               a mask, boolean, by layer
+masks/ID.safetensors               a mask, boolean, by layer, sealed; not sealed by earlier versions
+checkpoints/ID.safetensors         a training under way, sealed
 claims/ID.json                     who is running a training now
 """
 
@@ -17,21 +18,18 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import safetensors
 import safetensors.torch
-from torch import Tensor
 
-from study.errors import StudyError
-from study.files import checksum, create_atomically, json_bytes, new_folder, write_atomically
+from study.errors import Damaged
+from study.files import checksum, create_atomically, json_bytes, new_folder, set_aside, write_atomically
+from study.sealed import BrokenSeal, Tensors, is_sealed, seal, unseal
 
 HEARTBEAT_SECONDS = 10.0
 CLAIM_EXPIRES_SECONDS = 60.0
 
-Tensors = dict[str, Tensor]
-
 
 class Store:
-    """Trainings and masks below one folder. An entry is there whole or not at all."""
+    """Trainings and masks below one folder. An entry is there whole or not at all; a damaged one is set aside."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,28 +46,57 @@ class Store:
             write_atomically(folder / "result.json", json_bytes({**entry, "checksum": checksum(entry)}))
 
     def result(self, training: str) -> dict[str, Any]:
-        """What a finished training measured. Raises StudyError where the file is damaged."""
+        """What a finished training measured. Raises Damaged."""
         result: dict[str, Any] = self._entry(training)["result"]
         return result
 
     def weights(self, training: str) -> Tensors:
-        """The tensors of a finished training's network. Raises StudyError where the file is damaged."""
-        blob = (self._training(training) / "weights.safetensors").read_bytes()
-        if hashlib.sha256(blob).hexdigest() != self._entry(training)["weights_sha256"]:
-            raise self._damaged(self._training(training))
+        """The tensors of a finished training's network. Raises Damaged."""
+        expected = self._entry(training)["weights_sha256"]
+        try:
+            blob = (self._training(training) / "weights.safetensors").read_bytes()
+        except FileNotFoundError:
+            blob = b""
+        if hashlib.sha256(blob).hexdigest() != expected:
+            raise self._damaged(training)
         return safetensors.torch.load(blob)
 
     def save_mask(self, mask: str, tensors: Tensors) -> None:
-        write_atomically(self._mask(mask), safetensors.torch.save(tensors))
+        write_atomically(self._mask(mask), seal(tensors))
 
     def mask(self, mask: str) -> Tensors | None:
-        """A mask, or None where it was not made yet."""
+        """A mask, or None where there is no sound one."""
         try:
-            return safetensors.torch.load(self._mask(mask).read_bytes())
+            blob = self._mask(mask).read_bytes()
+            return unseal(blob)[0] if is_sealed(blob) else safetensors.torch.load(blob)
         except FileNotFoundError:
             return None
-        except safetensors.SafetensorError:
-            raise self._damaged(self._mask(mask)) from None
+        except BrokenSeal:
+            set_aside(self._mask(mask))
+            return None
+
+    def save_checkpoint(self, training: str, state: Tensors, content: dict[str, Any]) -> None:
+        """Store a training under way in place of its earlier checkpoint. `content` are JSON values."""
+        write_atomically(self._checkpoint(training), seal(state, content))
+
+    def checkpoint(self, training: str) -> tuple[Tensors, dict[str, Any]] | None:
+        """The last checkpoint of a training, or None where there is no sound one."""
+        try:
+            return unseal(self._checkpoint(training).read_bytes())
+        except FileNotFoundError:
+            return None
+        except BrokenSeal:
+            set_aside(self._checkpoint(training))
+            return None
+
+    def remove_checkpoint(self, training: str) -> None:
+        self._checkpoint(training).unlink(missing_ok=True)
+
+    def remove_spent_checkpoints(self) -> None:
+        """Remove those of finished trainings, left where one was killed between its end and the removal."""
+        for path in self.folder.glob("checkpoints/*.safetensors"):
+            if self.has_training(path.stem):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def claim(self, training: str) -> Iterator[bool]:
@@ -112,10 +139,10 @@ class Store:
             entry: dict[str, Any] = json.loads((self._training(training) / "result.json").read_bytes())
             content = {"result": entry["result"], "weights_sha256": entry["weights_sha256"]}
             intact = checksum(content) == entry["checksum"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             intact = False
         if not intact:
-            raise self._damaged(self._training(training))
+            raise self._damaged(training)
         return entry
 
     def _training(self, training: str) -> Path:
@@ -124,12 +151,15 @@ class Store:
     def _mask(self, mask: str) -> Path:
         return self.folder / "masks" / f"{mask}.safetensors"
 
+    def _checkpoint(self, training: str) -> Path:
+        return self.folder / "checkpoints" / f"{training}.safetensors"
+
     def _claim(self, training: str) -> Path:
         return self.folder / "claims" / f"{training}.json"
 
-    @staticmethod
-    def _damaged(path: Path) -> StudyError:
-        return StudyError(f"{path} is damaged: delete it and run again, it will be made anew")
+    def _damaged(self, training: str) -> Damaged:
+        set_aside(self._training(training))
+        return Damaged(f"{self._training(training)} was damaged: run again to make it anew")
 
 
 def _started(process: int) -> str | None:

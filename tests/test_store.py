@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from study import store as store_module
-from study.errors import StudyError
+from study.errors import Damaged
 from study.files import TEMPORARY, new_folder, remove_leftovers, write_atomically
 from study.store import Store
 
@@ -44,23 +46,45 @@ def test_the_first_of_two_results_stays(store: Store) -> None:
     assert [p.name for p in (store.folder / "trainings").iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize("file", ["result.json", "weights.safetensors"])
-def test_a_flipped_bit_is_found(store: Store, file: str) -> None:
-    store.save_training("a", WEIGHTS, RESULT)
-    path = store.folder / "trainings" / "a" / file
+def flip_a_bit(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    with pytest.raises(StudyError, match="damaged: delete it and run again"):
+
+
+@pytest.mark.parametrize("file", ["result.json", "weights.safetensors"])
+@pytest.mark.parametrize("damage", [flip_a_bit, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_damaged_training_is_set_aside(
+    store: Store, file: str, damage: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    store.save_training("a", WEIGHTS, RESULT)
+    damage(store.folder / "trainings" / "a" / file)
+    with pytest.raises(Damaged, match="run again to make it anew"):
         store.weights("a")
+    assert not store.has_training("a")
+    (message,) = caplog.messages
+    assert message == f"{store.folder}/trainings/a is damaged: set aside as a.damaged-1, to be made anew"
+    store.save_training("a", WEIGHTS, RESULT)
+    assert store.result("a") == RESULT
 
 
-def test_a_truncated_mask_is_found(store: Store) -> None:
+@pytest.mark.parametrize("damage", [flip_a_bit, lambda path: path.write_bytes(path.read_bytes()[:-3])])
+def test_a_damaged_mask_is_set_aside(store: Store, damage: Callable[[Path], object]) -> None:
     store.save_mask("m", {"fc.weight": torch.ones(5, dtype=torch.bool)})
+    damage(store.folder / "masks" / "m.safetensors")
+    assert store.mask("m") is None
+    assert [path.name for path in (store.folder / "masks").iterdir()] == ["m.safetensors.damaged-1"]
+
+
+def test_masks_of_earlier_versions_have_no_checksum_and_stay_valid(store: Store) -> None:
     path = store.folder / "masks" / "m.safetensors"
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(StudyError, match="damaged"):
-        store.mask("m")
+    mask = {"fc.weight": torch.tensor([True, False])}
+    write_atomically(path, safetensors.torch.save(mask))
+    found = store.mask("m")
+    assert found is not None
+    assert torch.equal(found["fc.weight"], mask["fc.weight"])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.mask("m") is None
 
 
 def test_nothing_half_written_is_left_by_an_error(tmp_path: Path) -> None:
