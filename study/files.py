@@ -1,5 +1,6 @@
 """Writing files so that they are there whole or not at all."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ from study.errors import StudyError
 
 TEMPORARY = ".tmp-"
 SET_ASIDE_MOST = 9
+NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def create_atomically(path: Path, content: bytes) -> bool:
-    """Create `path` with its content; False, and nothing done, where it exists."""
+    """Create `path` with its content; False, and nothing done, where it exists.
+
+    Where the file system has no links, others may for a moment find it without content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:
@@ -43,9 +48,22 @@ def create_atomically(path: Path, content: bytes) -> bool:
         os.link(temporary, path)
         return True
     except FileExistsError:
-        return False
+        return temporary.stat().st_nlink == 2  # over NFS, a link that was made may be reported as there already
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _create_exclusively(path, content)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _create_exclusively(path: Path, content: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
+    return True
 
 
 @contextmanager

@@ -4,28 +4,21 @@ trainings/ID/result.json           what the training measured, and the checksum 
 trainings/ID/weights.safetensors   the network at the end, buffers included
 masks/ID.safetensors               a mask, boolean, by layer, sealed; not sealed by earlier versions
 checkpoints/ID.safetensors         a training under way, sealed
-claims/ID.json                     who is running a training now
+claims/                            who is running a training now (claims.py)
 """
 
 import hashlib
 import json
-import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import safetensors.torch
 
+from study.claims import Claims
 from study.errors import Damaged
-from study.files import checksum, create_atomically, json_bytes, new_folder, set_aside, write_atomically
+from study.files import checksum, json_bytes, new_folder, set_aside, write_atomically
 from study.sealed import BrokenSeal, Tensors, is_sealed, seal, unseal
-
-HEARTBEAT_SECONDS = 10.0
-CLAIM_EXPIRES_SECONDS = 60.0
 
 
 class Store:
@@ -33,6 +26,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._claims = Claims(folder / "claims")
 
     def has_training(self, training: str) -> bool:
         return self._training(training).is_dir()
@@ -98,41 +92,13 @@ class Store:
             if self.has_training(path.stem):
                 path.unlink(missing_ok=True)
 
-    @contextmanager
-    def claim(self, training: str) -> Iterator[bool]:
+    def claim(self, training: str) -> AbstractContextManager[bool]:
         """Try to be the one who runs a training, for as long as the block lasts; False where somebody else is."""
-        path = self._claim(training)
-        if self.is_claimed(training):
-            yield False
-            return
-        path.unlink(missing_ok=True)
-        owner = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
-        if not create_atomically(path, json_bytes(owner)):
-            yield False
-            return
-        stop = Event()
-
-        def beat() -> None:
-            while not stop.wait(HEARTBEAT_SECONDS):
-                path.touch()
-
-        Thread(target=beat, daemon=True).start()
-        try:
-            yield True
-        finally:
-            stop.set()
-            path.unlink(missing_ok=True)
+        return self._claims.claim(training)
 
     def is_claimed(self, training: str) -> bool:
-        """Whether a living process runs a training. On this host its process is looked up, elsewhere its heartbeat."""
-        try:
-            owner = json.loads(self._claim(training).read_bytes())
-            age = time.time() - self._claim(training).stat().st_mtime
-        except (FileNotFoundError, json.JSONDecodeError):
-            return False
-        if owner["host"] == socket.gethostname():
-            return bool(_started(owner["process"]) == owner["started"])
-        return age < CLAIM_EXPIRES_SECONDS
+        """Whether a living process runs a training."""
+        return self._claims.is_claimed(training)
 
     def _entry(self, training: str) -> dict[str, Any]:
         try:
@@ -154,28 +120,6 @@ class Store:
     def _checkpoint(self, training: str) -> Path:
         return self.folder / "checkpoints" / f"{training}.safetensors"
 
-    def _claim(self, training: str) -> Path:
-        return self.folder / "claims" / f"{training}.json"
-
     def _damaged(self, training: str) -> Damaged:
         set_aside(self._training(training))
         return Damaged(f"{self._training(training)} was damaged: run again to make it anew")
-
-
-def _started(process: int) -> str | None:
-    """When a process of this host started, in a form that tells it from a later one of the same number; None if dead.
-
-    Outside Linux only whether it lives is known.
-    """
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
-        return "alive"
-    fields = status.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]

@@ -1,10 +1,4 @@
-import json
-import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +6,6 @@ import pytest
 import safetensors.torch
 import torch
 
-from study import store as store_module
 from study.errors import Damaged
 from study.files import TEMPORARY, new_folder, remove_leftovers, write_atomically
 from study.store import Store
@@ -108,63 +101,3 @@ def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path, older_than_seconds=60)
     assert not old.exists()
     assert new.exists()
-
-
-def test_a_claim_holds_while_its_owner_lives(store: Store) -> None:
-    with store.claim("a") as mine:
-        assert mine
-        assert store.is_claimed("a")
-        with store.claim("a") as second:
-            assert not second
-        assert store.is_claimed("a")
-    assert not store.is_claimed("a")
-
-
-def test_a_dead_owners_claim_is_void(store: Store) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from study.store import Store\n"
-        "with Store(Path(sys.argv[1])).claim('a') as mine: print(mine, flush=True); time.sleep(60)"
-    )
-    root = Path(__file__).parent.parent
-    owner = subprocess.Popen([sys.executable, "-c", code, store.folder], cwd=root, stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    assert owner.stdout.readline() == "True\n"
-    assert store.is_claimed("a")
-    with store.claim("a") as mine:
-        assert not mine
-    owner.send_signal(signal.SIGKILL)
-    owner.wait()
-    assert not store.is_claimed("a")
-    with store.claim("a") as mine:
-        assert mine
-
-
-def test_a_later_process_with_the_same_number_is_not_the_owner(store: Store) -> None:
-    claim = {"host": os.uname().nodename, "process": os.getpid(), "started": "long ago"}
-    write_atomically(store.folder / "claims" / "a.json", json.dumps(claim).encode())
-    assert not store.is_claimed("a")
-
-
-def test_another_hosts_claim_expires_with_its_heartbeat(store: Store) -> None:
-    path = store.folder / "claims" / "a.json"
-    write_atomically(path, json.dumps({"host": "another", "process": 1, "started": "1"}).encode())
-    assert store.is_claimed("a")
-    past = time.time() - 2 * store_module.CLAIM_EXPIRES_SECONDS
-    os.utime(path, (past, past))
-    assert not store.is_claimed("a")
-
-
-def _claim(folder: Path, barrier: object, results: object) -> None:
-    barrier.wait()  # type: ignore[attr-defined]
-    with Store(folder).claim("a") as mine:
-        results.put(mine)  # type: ignore[attr-defined]
-        time.sleep(1.0)
-
-
-def test_of_many_that_claim_at_once_one_gets_it(store: Store) -> None:
-    context = multiprocessing.get_context("fork")
-    barrier, results = context.Barrier(8), context.Queue()
-    for _ in range(8):
-        context.Process(target=_claim, args=(store.folder, barrier, results)).start()
-    assert sorted(results.get() for _ in range(8)) == [False] * 7 + [True]
-    assert not any(p.name.startswith(TEMPORARY) for p in (store.folder / "claims").iterdir())
