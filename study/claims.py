@@ -2,14 +2,16 @@
 
 claims/ID.N.json    claim number N on a training; the one with the highest number counts
 
-No locks and no clocks of nodes: files are created exclusively, and ages are measured by the file system's own clock. To
-take over a dead owner's claim N is to create claim N + 1, which one process can. So that a claim which was given back and
-taken anew in the meantime is not taken over, the taker then looks whether claim N is still the one it judged.
+No locks and no clocks of nodes: files are created exclusively, and ages are measured by the file system's own clock.
+To take over a dead owner's claim N is to create claim N + 1, which one process can. So that a claim which was given
+back and taken anew in the meantime is not taken over, the taker then looks whether claim N is still the one it judged.
 """
 
 import json
+import math
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,7 @@ from study.files import TEMPORARY, create_atomically, json_bytes
 
 HEARTBEAT_SECONDS = 10.0
 EXPIRES_SECONDS = 60.0
+PROBE_SECONDS = 1.0
 
 
 class Claims:
@@ -28,6 +31,7 @@ class Claims:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._probed, self._ahead = -math.inf, 0.0
 
     @contextmanager
     def claim(self, training: str) -> Iterator[bool]:
@@ -76,27 +80,31 @@ class Claims:
     def _is_alive(self, path: Path) -> bool:
         try:
             owner = json.loads(path.read_bytes())
+            if owner["host"] == host():
+                return bool(_started(owner["process"]) == owner["started"])
         except FileNotFoundError:
             return False
-        except ValueError:  # not yet written: where links are missing, a claim is created before it has content
-            owner = {}
-        if owner.get("host") == host():
-            return bool(_started(owner["process"]) == owner["started"])
-        return self._age(path) < EXPIRES_SECONDS
-
-    def _age(self, path: Path) -> float:
-        """Seconds since the last heartbeat. One from the future, where a clock was set back, is made one of now."""
-        probe = self._folder / f"{TEMPORARY}{uuid.uuid4().hex}"
+        except (ValueError, KeyError, TypeError):
+            pass  # damaged, or not yet written: where links are missing, a claim is created before it has content
         try:
-            probe.touch()
-            age = probe.stat().st_mtime - path.stat().st_mtime
+            age = self._now() - path.stat().st_mtime
             if age < -HEARTBEAT_SECONDS:
-                os.utime(path)
-        except FileNotFoundError:  # the claim was given back
-            return EXPIRES_SECONDS
-        finally:
-            probe.unlink(missing_ok=True)
-        return age
+                os.utime(path)  # a clock was set back: the heartbeat would stay in the future for long
+        except FileNotFoundError:
+            return False
+        return age < EXPIRES_SECONDS
+
+    def _now(self) -> float:
+        """The time by the file system's clock, asked by touching a file now and then."""
+        if time.monotonic() - self._probed > PROBE_SECONDS:
+            probe = self._folder / f"{TEMPORARY}{uuid.uuid4().hex}"
+            try:
+                probe.touch()
+                self._probed = time.monotonic()
+                self._ahead = probe.stat().st_mtime - self._probed
+            finally:
+                probe.unlink(missing_ok=True)
+        return time.monotonic() + self._ahead
 
     def _content(self, training: str, number: int) -> bytes | None:
         try:
@@ -116,10 +124,8 @@ def host() -> str:
     """This host, in a form that tells it from others of the same name, and from itself after it was started anew."""
     parts = [socket.gethostname()]
     with suppress(OSError):
-        parts += [
-            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            str(Path("/proc/self/ns/pid").readlink()),
-        ]
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
     return " ".join(parts)
 
 

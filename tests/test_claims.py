@@ -122,6 +122,8 @@ def test_without_links_a_claim_is_created_exclusively(
     assert names(tmp_path) == []
     foreign(tmp_path, 0, content=b"")  # created, not yet written
     assert claims.is_claimed("a")
+    foreign(tmp_path, 0, content=b'{"host": 1}')  # damaged
+    assert claims.is_claimed("a")
     foreign(tmp_path, 0, content=b"", age=EXPIRED)  # its creator died before it could write
     assert not claims.is_claimed("a")
 
