@@ -60,7 +60,7 @@ def test_what_fails_or_cannot_be_tried_is_told(
         raise PermissionError("mounting needs root")
 
     for name in ("kills", "damages", "full_disk", "read_only", "clocks", "wandb_killed"):
-        monkeypatch.setattr(faults, name, fails if name == "kills" else forbidden)
+        monkeypatch.setattr(faults, name, fails if name == "full_disk" else forbidden)
     monkeypatch.setattr(Sweep, "complete", lambda self: None)
     monkeypatch.setattr(Sweep, "results", lambda self: [])
     rows = faults.campaign(tmp_path, 1, 1, random.Random(0))
