@@ -17,6 +17,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ class Sweep:
         self.output = output
         words = [sys.executable, "-m", "study.train", *GRID, *(settings or [QUIET]), f"output={output}"]
         self.words = words
-        self._finished: dict[str, int] = {}
+        self._finished: dict[str, Any] = {}
 
     def start(self, *before: str) -> "subprocess.Popen[str]":
         """Begin it; `before` are words of a command that runs it."""
@@ -69,16 +71,17 @@ class Sweep:
     def results(self) -> list[Row]:
         return [reproducible(record) for record in read_folder(self.output / "records" / "trial")]
 
-    def finished(self) -> dict[str, int]:
-        """When each training and each record that is whole was written."""
-        files = [*self.output.glob("store/trainings/*/result.json"), *self.output.glob("records/trial/*.json")]
-        sound = [path for path in files if not path.parent.name.startswith(".tmp-") and ".damaged-" not in str(path)]
-        return {str(path.relative_to(self.output)): path.stat().st_mtime_ns for path in sound}
+    def finished(self) -> dict[str, Any]:
+        """When each training was stored, and each record's bytes: of two drivers both may write the same."""
+        trainings = {path: path.stat().st_mtime_ns for path in self.output.glob("store/trainings/[!.]*/result.json")}
+        records = {path: path.read_bytes() for path in self.output.glob("records/trial/[!.]*.json")}
+        everything = {**trainings, **records}
+        return {str(p.relative_to(self.output)): is_as for p, is_as in everything.items() if ".damaged-" not in str(p)}
 
     def expect_nothing_run_again(self, spared: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         """Raises Failed where something that was finished when this was last asked was written anew or is gone."""
         now = self.finished()
-        again = {name for name, moment in self._finished.items() if now.get(name) != moment} - spared
+        again = {name for name, was in self._finished.items() if now.get(name) != was} - spared
         self._finished = now
         if again:
             raise Failed(f"finished and yet written again: {', '.join(sorted(again))}")
@@ -170,7 +173,7 @@ def damages(folder: Path, expected: list[Row], chance: random.Random, rounds: in
         before = sweep.finished()
         sweep.complete()
         now = sweep.finished()
-        if again := {name for name, moment in before.items() if name in now and now[name] != moment}:
+        if again := {name for name, was in before.items() if name in now and now[name] != was}:
             spared = {path.name.partition(".damaged")[0] for path in folder.rglob("*.damaged-*")}
             if unsound := {name for name in again if not any(part in spared for part in Path(name).parts)}:
                 raise Failed(f"sound and yet run again: {', '.join(sorted(unsound))}")
@@ -309,45 +312,52 @@ def wandb_killed(folder: Path, expected: list[Row], chance: random.Random) -> Ro
     return {"faults": f"{killed} times W&B's process killed"}
 
 
-def campaign(folder: Path, number: int, rounds: int, chance: random.Random) -> list[Row]:
-    """All faults in turn. A row each: what was done, and whether all ended as it must."""
+Fault = Callable[[Path, list[Row], random.Random], Row]
+
+
+def faults(kills_wanted: int, rounds: int) -> dict[str, Fault]:
+    return {
+        "full disk": full_disk,
+        "read-only store": read_only,
+        "clock jumps": clocks,
+        "W&B killed": wandb_killed,
+        "damaged files": partial(damages, rounds=rounds),
+        "kill -9": partial(kills, number=kills_wanted),
+    }
+
+
+def campaign(folder: Path, chosen: dict[str, Fault], chance: random.Random) -> list[Row]:
+    """Faults in turn. A row each: what was done, and whether all ended as it must."""
     undisturbed = Sweep(folder / "undisturbed")
     undisturbed.complete()
     expected = undisturbed.results()
-    parts: dict[str, Callable[[Path], Row]] = {
-        "full disk": lambda place: full_disk(place, expected, chance),
-        "read-only store": lambda place: read_only(place, expected, chance),
-        "clock jumps": lambda place: clocks(place, expected, chance),
-        "W&B killed": lambda place: wandb_killed(place, expected, chance),
-        "damaged files": lambda place: damages(place, expected, chance, rounds),
-        "kill -9": lambda place: kills(place, expected, chance, number),
-    }
     rows = []
-    for name, part in parts.items():
+    for number, (name, fault) in enumerate(chosen.items()):
         begun = time.monotonic()
         try:
-            told = {"outcome": "as undisturbed", **part(folder / name.replace(" ", "_").replace("&", ""))}
+            told = {"outcome": "as undisturbed", **fault(folder / str(number), expected, chance)}
         except PermissionError as error:
             told = {"outcome": f"skipped: {error}"}
         except Failed as error:
             told = {"outcome": f"FAILED: {error}"}
-        rows.append({"fault": name, **told, "seconds": round(time.monotonic() - begun)})
+        seconds, date = round(time.monotonic() - begun), datetime.now(UTC).isoformat(timespec="seconds")
+        rows.append({"fault": name, **told, "seconds": seconds, "date": date})
         print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
 def markdown(content: Row) -> str:
+    """The campaign for people, from its JSON file."""
     around = content["circumstances"]
     hardware, versions = around["hardware"], around["versions"]
-    rows = [{"fault": row.pop("fault"), "faults": row.pop("faults", ""), **row} for row in map(dict, content["rows"])]
+    rows = [{"fault": row["fault"], "faults": row.get("faults", ""), **row} for row in content["rows"]]
     parts = [
         "# Faults",
         f"Sweeps of {content['cells']} cells on {content['trainings']} trainings of 300 iterations. Each must end with "
         "the records of an undisturbed sweep, times and circumstances apart, and run nothing again that was finished "
         "and sound.",
-        f"{around['date']}, {hardware['cores']} cores of {hardware['cpu']}, {hardware['system']}; Python "
-        f"{versions['python']}, torch {versions['torch']}; random seed {content['seed']}. Made by "
-        "`python -m scripts.faults`.",
+        f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['system']}; Python {versions['python']}, torch "
+        f"{versions['torch']}; random seed {content['seed']}. Made by `python -m scripts.faults`.",
         pd.DataFrame(rows).fillna("").astype(str).to_markdown(index=False, disable_numparse=True),
     ]
     return "\n\n".join(parts) + "\n"
@@ -355,23 +365,31 @@ def markdown(content: Row) -> str:
 
 def main() -> int:
     """Run the campaign and write what came of it. Exit status 1 where something failed."""
+    names = list(faults(0, 0))
     parser = argparse.ArgumentParser(prog="python -m scripts.faults", description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="FAULT", help=f"of {', '.join(names)} (default all); others stay")
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs (default 100)")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of damage (default 4)")
     parser.add_argument("--seed", type=int, default=0, help="of what is chosen at random (default 0)")
     parser.add_argument("--output", type=Path, default=Path("results/faults"), help="where faults.json and .md go")
     options = parser.parse_args()
+    if unknown := set(options.faults) - set(names):
+        parser.error(f"{', '.join(unknown)}: choose from {', '.join(names)}")
+    chosen = {n: f for n, f in faults(options.kills, options.rounds).items() if n in (options.faults or names)}
+    path = options.output / "faults.json"
     with tempfile.TemporaryDirectory() as place:
-        rows = campaign(Path(place), options.kills, options.rounds, random.Random(options.seed))
+        rows = campaign(Path(place), chosen, random.Random(options.seed))
         undisturbed = Path(place, "undisturbed")
+        told = {row["fault"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+        told |= {row["fault"]: row for row in rows}
         content = {
             "seed": options.seed,
             "cells": len(list(undisturbed.glob("records/trial/*.json"))),
             "trainings": len(list(undisturbed.glob("store/trainings/*"))),
             "circumstances": circumstances(),
-            "rows": rows,
+            "rows": [told[name] for name in names if name in told],
         }
-    write_atomically(options.output / "faults.json", json_bytes(content))
+    write_atomically(path, json_bytes(content))
     write_atomically(options.output / "faults.md", markdown(content).encode())
     return int(any(row["outcome"].startswith("FAILED") for row in rows))
 

@@ -145,9 +145,12 @@ class Recorder:
 
     def _record(self, planned: PlannedCell) -> None:
         cell, run = planned.cell, self._sweep.run
-        results = {node.id: self._sweep.store.result(node.id) for node in planned.trainings}
-        record = summarise(run.name, cell.id, cell.model_dump(mode="json"), results)
-        write(run.records / f"{cell.slug}.json", record)
+        path = run.records / f"{cell.slug}.json"
+        record = _sound_record(path)  # another driver may have been first
+        if record is None:
+            results = {node.id: self._sweep.store.result(node.id) for node in planned.trainings}
+            record = summarise(run.name, cell.id, cell.model_dump(mode="json"), results)
+            write(path, record)
         self._sweep.records[cell.id] = record
         self._display.recorded(record)
         self._tracker.mirror(record)
