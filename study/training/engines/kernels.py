@@ -51,7 +51,8 @@ def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % CACHE_LINE
-    return memory[begin : begin + size].view(dtype).reshape(shape)
+    aligned: NDArray[Any] = memory[begin : begin + size].view(dtype).reshape(shape)
+    return aligned
 
 
 class _Vectors:
@@ -279,18 +280,17 @@ def normalise_gradients(starts, gradients, scale, shift, dy):  # type: ignore[no
 
 
 @kernel
-def add_up(x, sums):  # type: ignore[no-untyped-def]
-    """sums[f] = the sum of x[:, f, :], for x (steps, features, width)."""
+def add_up(lanes, x, sums):  # type: ignore[no-untyped-def]
+    """sums[f] = the sum of x[:, f, :], for x (steps, features, width): inner products with ones, by lanes."""
     steps, features, width = x.shape
-    span = LANES if width % LANES == 0 else FEWEST_LANES
-    totals = np.zeros(LANES, x.dtype)
+    size = len(lanes) * FEWEST_LANES
+    vectors = width // size
+    positions = np.empty(steps * vectors, np.int64)
+    for p in range(len(positions)):
+        positions[p] = p // vectors * features * width + p % vectors * size
+    ones, at_ones, offsets = np.ones(size, x.dtype), np.zeros_like(positions), np.zeros(features, np.int64)
     for f in range(features):
-        totals[:] = 0
-        for step in range(steps):
-            for block in range(0, width, span):
-                for b in range(span):
-                    totals[b] += x[step, f, block + b]
-        sums[f] = totals.sum()
+        _inner_product(lanes, ones, offsets, f, at_ones, x.reshape(-1), f * width, positions, sums)
 
 
 @kernel

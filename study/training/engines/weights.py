@@ -242,3 +242,7 @@ class Bias:
 
     values: Array
     gradients: Array
+
+    def differentiate(self, dy: Array) -> None:
+        """The gradients, from derivatives (steps, outputs, width)."""
+        kernels.add_up(kernels.lanes(dy.shape[-1]), dy, self.gradients)
