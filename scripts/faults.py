@@ -133,7 +133,7 @@ def kills(folder: Path, expected: list[Row], chance: random.Random, number: int)
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
                 killed["workers"] += 1
-        elif chance.random() < 0.5:
+        elif chance.random() < (0.5 if workers else 0.1):  # seldom before it has begun to work
             driver.kill()
             driver.communicate()
             killed["drivers"] += 1
