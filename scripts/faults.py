@@ -116,11 +116,10 @@ def workers_of(driver: int) -> list[int]:
 def kills(folder: Path, expected: list[Row], chance: random.Random, number: int) -> Row:
     """SIGKILLs at random moments to a driver or to one of its workers; a killed driver is started again at once."""
     killed: Counter[str] = Counter()
-    sweeps, seconds = 0, 4.0
-    sweep = Sweep(folder / "0")
-    driver = sweep.start()
+    sweep, sweeps = Sweep(folder / "0"), 0
+    driver, at_start = sweep.start(), False
     while sum(killed.values()) < number:
-        time.sleep(chance.uniform(0, seconds))
+        time.sleep(chance.uniform(0, 3.0))
         workers = workers_of(driver.pid)
         if driver.poll() is not None:  # finished between two kills
             sweep.expect_nothing_run_again()
@@ -129,15 +128,15 @@ def kills(folder: Path, expected: list[Row], chance: random.Random, number: int)
             shutil.rmtree(sweep.output)
             sweep = Sweep(folder / str(sweeps))
             driver = sweep.start()
-        elif chance.random() < 0.5 and workers:
+        elif workers and chance.random() < 0.75:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
                 killed["workers"] += 1
-        elif chance.random() < 0.5:
+        elif workers or at_start:
             driver.kill()
             driver.communicate()
             killed["drivers"] += 1
-            driver = sweep.start()
+            driver, at_start = sweep.start(), chance.random() < 0.2  # else only once it works
         sweep.expect_nothing_run_again()
     driver.communicate()
     sweep.complete()
