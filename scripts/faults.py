@@ -206,11 +206,11 @@ def _damaged_entries(sweep: Sweep, chance: random.Random) -> Counter[str]:
 
 
 def _damaged_checkpoints(sweep: Sweep, chance: random.Random) -> int:
-    """Interrupt a sweep as soon as it has a checkpoint; damage all that it left. How many these were."""
+    """Kill a sweep as soon as it has a checkpoint; damage all that it left. How many these were."""
     process = sweep.start()
     while process.poll() is None and not list(sweep.output.glob("store/checkpoints/[!.]*")):
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.kill()
     process.communicate()
     left = sorted(sweep.output.glob("store/checkpoints/[!.]*"))
     for path in left:
@@ -357,7 +357,7 @@ def markdown(content: Row) -> str:
         "and sound.",
         f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['system']}; Python {versions['python']}, torch "
         f"{versions['torch']}; random seed {content['seed']}. Made by `python -m scripts.faults`.",
-        pd.DataFrame(rows).fillna("").astype(str).to_markdown(index=False, disable_numparse=True),
+        pd.DataFrame(rows, dtype=object).fillna("").astype(str).to_markdown(index=False, disable_numparse=True),
     ]
     return "\n\n".join(parts) + "\n"
 
