@@ -29,7 +29,7 @@ def tables(results: Path) -> str:
     by_sparsity = by_sparsity.loc[list(names)].rename(index=names)
     for code in codes:
         by_sparsity.loc[f"{code} / here"] = by_sparsity.loc[code] / by_sparsity.loc["here"]
-    by_sparsity.columns = pd.Index([f"{sparsity:g} %" if sparsity else "dense" for sparsity in by_sparsity])
+    by_sparsity.columns = pd.Index([f"{value:g} %" if value else "dense" for value in by_sparsity.columns])
     others: list[Row] = []
     for row in engines:
         if row["network"] in OTHERS and row["chosen"]:
