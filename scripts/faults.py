@@ -45,8 +45,7 @@ class Sweep:
 
     def __init__(self, output: Path, *settings: str) -> None:
         self.output = output
-        words = [sys.executable, "-m", "study.train", *GRID, *(settings or [QUIET]), f"output={output}"]
-        self.words = words
+        self.words = [sys.executable, "-m", "study.train", *GRID, *(settings or [QUIET]), f"output={output}"]
         self._finished: dict[str, Any] = {}
 
     def start(self, *before: str) -> "subprocess.Popen[str]":
@@ -78,10 +77,10 @@ class Sweep:
         everything = {**trainings, **records}
         return {str(p.relative_to(self.output)): is_as for p, is_as in everything.items() if ".damaged-" not in str(p)}
 
-    def expect_nothing_run_again(self, spared: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    def expect_nothing_run_again(self) -> None:
         """Raises Failed where something that was finished when this was last asked was written anew or is gone."""
         now = self.finished()
-        again = {name for name, was in self._finished.items() if now.get(name) != was} - spared
+        again = {name for name, was in self._finished.items() if now.get(name) != was}
         self._finished = now
         if again:
             raise Failed(f"finished and yet written again: {', '.join(sorted(again))}")
@@ -116,12 +115,17 @@ def workers_of(driver: int) -> list[int]:
 def kills(folder: Path, expected: list[Row], chance: random.Random, number: int) -> Row:
     """SIGKILLs at random moments to a driver or to one of its workers; a killed driver is started again at once."""
     killed: Counter[str] = Counter()
-    sweep, sweeps = Sweep(folder / "0"), 0
+    sweep, sweeps, given_up = Sweep(folder / "0"), 0, 0
     driver, at_start = sweep.start(), False
     while sum(killed.values()) < number:
         time.sleep(chance.uniform(0, 3.0))
         workers = workers_of(driver.pid)
-        if driver.poll() is not None:  # finished between two kills
+        if driver.poll() == 1:  # a training whose worker was killed three times was given up
+            given_up += 1
+            driver = sweep.start()
+        elif driver.poll() is not None:  # finished between two kills
+            if driver.returncode:
+                raise Failed(f"exit status {driver.returncode}: {driver.communicate()[1]}")
             sweep.expect_nothing_run_again()
             sweep.expect(expected)
             sweeps += 1
@@ -142,7 +146,8 @@ def kills(folder: Path, expected: list[Row], chance: random.Random, number: int)
     sweep.complete()
     sweep.expect_nothing_run_again()
     sweep.expect(expected)
-    return {"faults": f"{killed['drivers']} drivers and {killed['workers']} workers killed", "sweeps": sweeps + 1}
+    told = f"{killed['drivers']} drivers and {killed['workers']} workers killed"
+    return {"faults": told, "sweeps": sweeps + 1, "given up and started again": given_up}
 
 
 def damage(path: Path, chance: random.Random) -> str:
@@ -255,10 +260,8 @@ def read_only(folder: Path, expected: list[Row], chance: random.Random) -> Row:
     shutil.rmtree(lost)
     for path in folder.glob("records/trial/*.json"):
         path.unlink()
-    sweep.expect_nothing_run_again(set(sweep.finished()))
-    store = str(folder / "store")
-    with mounted(folder / "store", "--bind", store):
-        subprocess.run(["mount", "-o", "remount,bind,ro", store], check=True)
+    with mounted(folder / "store", "--bind", str(folder / "store")):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder / "store")], check=True)
         status, _, errors = sweep.run()
     if status != 2 or errors.count("\n") != 1 or "Read-only file system" not in errors:
         raise Failed(f"a read-only store ended it with {status} and {errors!r}")
