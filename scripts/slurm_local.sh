@@ -92,7 +92,7 @@ start_slurmctld() {
 }
 
 ping_succeeds() {
-    scontrol ping | grep -q 'is UP'
+    [[ $(scontrol ping) == *"is UP"* ]]
 }
 
 nodes() {
@@ -109,8 +109,9 @@ start_slurmd() {
 }
 
 nodes_are_up() {
-    sinfo --noheader --format=%T | grep -qE 'idle|mixed|allocated|completing' &&
-        ! sinfo --noheader --format=%T | grep -qE 'down|unk|drain|\*'
+    local states
+    states=$(sinfo --noheader --format=%T)
+    [[ $states =~ idle|mixed|allocated|completing && ! $states =~ down|unk|drain|\* ]]
 }
 
 # Kill the process of $FOLDER/NAME.pid and wait until it is gone.
@@ -137,7 +138,7 @@ start() {
     start_munged
     alive slurmctld || write_configuration 2
     start_slurmctld
-    if ! scontrol show config | grep -q 'MULTIPLE_SLURMD *= Yes'; then
+    if ! [[ $(scontrol show config) =~ MULTIPLE_SLURMD\ *=\ Yes ]]; then
         kill_daemon slurmctld
         write_configuration 1
         start_slurmctld
