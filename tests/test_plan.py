@@ -132,7 +132,7 @@ def test_a_setting_that_the_method_cannot_meet_is_an_error_with_the_cells_name()
 
 def drain(queue: Queue) -> list[list[Node]]:
     packs = []
-    while pack := queue.next_pack():
+    while pack := queue.next_pack(1):
         packs.append(pack)
     return packs
 

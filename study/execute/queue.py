@@ -1,6 +1,7 @@
 """Which trainings can run now, and what becomes of those that come back."""
 
 import heapq
+import math
 from collections import Counter
 from graphlib import TopologicalSorter
 from itertools import count
@@ -36,12 +37,13 @@ class Queue:
         self._collect_ready()
         return bool(self._ready or self._elsewhere)
 
-    def next_pack(self) -> list[Node]:
-        """Trainings that can run now, and side by side; none where nothing can."""
+    def next_pack(self, room: int) -> list[Node]:
+        """Trainings that can run now, and side by side, none where nothing can; a share for one of `room` workers."""
         self._collect_ready()
         pack: list[Node] = []
         skipped = []
-        while self._ready and len(pack) < self._pack:
+        size = min(self._pack, math.ceil(len(self._ready) / room))
+        while self._ready and len(pack) < size:
             entry = heapq.heappop(self._ready)
             node = self._missing[entry[-1]]
             if self._store.is_claimed(node.id):
