@@ -24,7 +24,8 @@ class Cluster(Settings):
     `device` is torch's name, null the GPU if there is one. `workers` are processes of one thread, null one for each
     core that this process may use, or one for a GPU. Each is given `pack` trainings at a time, null 1 on a CPU and 256
     on a GPU, where as many of them run side by side as is fastest. `engine` does the arithmetic
-    (study/training/engines), "auto" the one that suits, in a `precision`.
+    (study/training/engines), "auto" the one that suits, in a `precision`. Trainings under way are checkpointed every
+    `checkpoint` seconds.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Cluster(Settings):
     pack: PositiveCount
     engine: names.Engine
     precision: names.Precision
+    checkpoint: Positive
 
     @field_validator("device", mode="before")
     @classmethod
@@ -114,6 +116,14 @@ class Slurm(ManyGpus):
         """The device and the workers of a job: the machine that submits it may have neither."""
         gpus = content.get("gpus")
         return _derived(content, device="cuda" if gpus else "cpu", workers=gpus or content.get("cpus") or 1)
+
+    @model_validator(mode="after")
+    def _starts_before_it_is_signalled(self) -> "Slurm":
+        if self.signal_seconds > 60 * self.time / 2:
+            raise ValueError(
+                "cluster.signal_seconds takes more than half of cluster.time: lower it, or ask for more time"
+            )
+        return self
 
 
 def _derived(content: dict[str, Any], **settings: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from study.cell import Cell
 from study.compose import Composer
 from study.config import Slurm
 from study.errors import CellsFailed
+from study.execute.stopping import on_signals
 from study.execute.sweep import Sweep, open_sweep, run_here
 from study.slurm import sweep as slurm
 from study.terminal import Display
@@ -61,7 +62,8 @@ def _run(sweep: Sweep) -> bool:
         return False
     if isinstance(sweep.run.cluster, Slurm):
         return slurm.run(sweep, display)
-    run_here(sweep, display)
+    with on_signals() as stop:
+        run_here(sweep, display, stop)
     return True
 
 

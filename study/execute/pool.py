@@ -45,6 +45,7 @@ class Pool:
     def __init__(self, workers: int, store: Path, cluster: Cluster) -> None:
         self._context = forkserver.context()
         self._store, self._cluster = store, cluster
+        self._stopping = self._context.RawValue("b", 0)
         self._workers = [self._start(number) for number in range(workers)]
 
     def __enter__(self) -> "Pool":
@@ -52,7 +53,7 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         for one in self._workers:
-            one.process.terminate()
+            one.process.kill()
         for one in self._workers:
             one.process.join()
 
@@ -77,6 +78,14 @@ class Pool:
         with suppress(ConnectionError):
             one.connection.send(pack)
 
+    def stop(self) -> None:
+        """Have the packs in hand checkpointed and come back unfinished."""
+        self._stopping.value = 1
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._stopping.value)
+
     def wait(self, seconds: float) -> list[Finished]:
         """The packs that come back within a time; dead workers are replaced, their packs have a WorkerDied."""
         ready = wait([one.connection for one in self._workers if one.pack is not None], seconds)
@@ -95,7 +104,7 @@ class Pool:
     def _start(self, number: int) -> Worker:
         ours, theirs = self._context.Pipe()
         reported = self._context.RawValue("Q", 0)
-        arguments = theirs, reported, self._store, self._cluster.of_worker(number)
+        arguments = theirs, reported, self._stopping, self._store, self._cluster.of_worker(number)
         process = self._context.Process(target=forkserver.work, args=arguments, daemon=True)
         process.start()
         theirs.close()

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from study.cell import Cell
 from study.config import Run
+from study.errors import Damaged
 from study.execute.pool import Pool
 from study.execute.queue import Queue
+from study.execute.stopping import Stop, Stopped
 from study.files import remove_leftovers
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, iterations, plan_cell
@@ -55,48 +57,67 @@ def open_sweep(cells: Iterable[Cell], run: Run) -> Sweep:
     return Sweep(run, Store(run.store), Plan([plan_cell(cell) for cell in unique.values()]), records)
 
 
-def run_here(sweep: Sweep, display: Display) -> None:
-    """Say what there is to do, do it on this machine, and say what came of it. Raises StudyError."""
+def run_here(sweep: Sweep, display: Display, stop: Stop) -> None:
+    """Say what there is to do, do it on this machine, and say what came of it. Raises StudyError and Stopped."""
     begun, todo = time.monotonic(), len(sweep.unrecorded)
     display.plan(sweep.run.name, sweep.standing(sweep.run.cluster.workers))
-    execute(sweep, display)
+    execute(sweep, display, stop)
     seconds = time.monotonic() - begun
     display.end(sweep.records.values(), sweep.failures, todo, seconds, sweep.run.records)
 
 
-def execute(sweep: Sweep, display: Display) -> None:
+def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
     """Run what is missing, write the records and mirror them to W&B.
 
     A cell that fails leaves its reason in `sweep.failures`, the others finish. Raises StudyError for what stops them
-    all: a damaged data set, a full disk.
+    all: a damaged data set, a full disk. Where `stop` asks, raises Stopped once what is in hand is checkpointed.
     """
     for folder in (sweep.run.store, sweep.run.records.parent):
         remove_leftovers(folder, LEFTOVER_SECONDS)
-    missing = sweep.missing
-    recorder = Recorder(sweep, display, missing)
-    if missing:
-        _run(missing, sweep, display, recorder)
+    sweep.store.remove_spent_checkpoints()
+    while True:
+        try:
+            missing = sweep.missing
+            recorder = Recorder(sweep, display, missing)
+            if missing:
+                _run(missing, sweep, display, recorder, stop)
+            return
+        except Damaged:
+            continue  # it is missing now
 
 
-def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder") -> None:
+def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder", stop: Stop) -> None:
+    """Run trainings. Raises Damaged and Stopped, both once the workers have checkpointed what they had in hand."""
     cluster = sweep.run.cluster
     queue = Queue(missing, sweep.store, cluster.pack)
     size = min(cluster.workers, len(missing))
     length = {training: iterations(node) for training, node in missing.items()}
     pool = Pool(size, sweep.run.store, cluster)
     with pool, display.progress(sum(length.values())) as show:
-        while queue.has_work or pool.busy:
-            while pool.room and (pack := queue.next_pack(pool.room)):
+        damage: Damaged | None = None
+        while pool.busy or (queue.has_work and not (damage or stop.is_asked)):
+            if (stop.is_asked or damage) and not pool.is_stopping:
+                display.note("stopping: what is under way is being checkpointed; Ctrl-C again stops at once")
+                pool.stop()
+            while not pool.is_stopping and pool.room and (pack := queue.next_pack(pool.room)):
                 pool.submit(pack)
-            for returned in pool.wait(POLL_SECONDS):
-                for training in queue.settle(returned):
+            try:
+                for returned in pool.wait(POLL_SECONDS):
+                    for training in queue.settle(returned):
+                        recorder.finished(training)
+                for training in queue.finished_elsewhere():
                     recorder.finished(training)
-            for training in queue.finished_elsewhere():
-                recorder.finished(training)
+            except Damaged as found:
+                damage = found
             cells = f"{len(sweep.records)}/{len(sweep.plan.cells)} cells"
             caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings"
             show(sum(length[training] for training in queue.finished) + pool.iterations, caption)
     recorder.give_up(queue.failures)
+    if damage:
+        raise damage
+    if stop.signal_number is not None and queue.has_work:
+        done = f"{len(queue.finished)} of {len(missing)} trainings finished"
+        raise Stopped(f"stopped: {done}, those under way checkpointed; the same command goes on", stop.signal_number)
 
 
 class Recorder:

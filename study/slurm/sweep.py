@@ -61,7 +61,11 @@ def run(sweep: Sweep, display: Display) -> bool:
     if not cluster.wait and sweep.missing:
         _tell(_distinct(_sent(sweep)), display)
         return False
-    _wait(sweep, display)
+    try:
+        _wait(sweep, display)
+    except KeyboardInterrupt:
+        display.note("the jobs go on without this command; scancel ends them")
+        raise
     display.end(sweep.records.values(), sweep.failures, todo, time.monotonic() - begun, sweep.run.records)
     return True
 
