@@ -8,7 +8,7 @@
 #
 # It needs Debian's or Ubuntu's packages slurm-wlm and munge, no systemd, and touches no Slurm that is installed here:
 # configuration, keys, state and logs are in one folder, $SLURM_LOCAL or /tmp/slurm-local. Time limits are kept to the
-# second, requeued jobs start at once, and a node has as many CPUs as the machine has cores, so jobs share them.
+# second, requeued jobs start within seconds, and each node has all cores, or 4 CPUs, so jobs share the machine.
 # `scripts/slurm_local.sh start|stop slurmctld` (or slurmd) starts or kills one daemon alone.
 set -euo pipefail
 
@@ -39,8 +39,8 @@ wait_until() { # WHAT COMMAND...: until the command succeeds, at most WAIT_SECON
 }
 
 write_configuration() { # NODES
-    local host cores memory user port
-    host=$(hostname -s) cores=$(nproc) user=$(id -un)
+    local host cpus memory user port
+    host=$(hostname -s) cpus=$(($(nproc) < 4 ? 4 : $(nproc))) user=$(id -un)
     memory=$(awk '/MemTotal/ { print int($2 / 1024 * 0.9) }' /proc/meminfo)
     port=$((20000 + $(id -u) % 1000 * 10))
     cat >"$SLURM_CONF" <<CONF
@@ -72,7 +72,7 @@ OverTimeLimit=0
 CompleteWait=0
 SlurmctldTimeout=60
 SlurmdTimeout=60
-NodeName=node[1-$1] NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1))-$((port + $1)) CPUs=$cores RealMemory=$memory
+NodeName=node[1-$1] NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1))-$((port + $1)) CPUs=$cpus RealMemory=$memory
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 CONF
 }

@@ -7,6 +7,7 @@ output/slurm/EXPERIMENT-TAG/   an array of jobs: what submitit writes, none but 
 """
 
 import json
+import re
 import subprocess
 import time
 import uuid
@@ -69,8 +70,9 @@ class Job:
         try:
             shown = _answer("scontrol", "--oneliner", "show", "job", self.name)
         except NoAnswer:
-            return "ended"
-        return next((word.removeprefix("JobState=") for word in shown.split() if word.startswith("JobState=")), "ended")
+            return "no longer known to Slurm"
+        found = re.search(r"JobState=(\w+)", shown)
+        return found[1] if found else "in no state"
 
     @property
     def log(self) -> tuple[Path, list[str]]:

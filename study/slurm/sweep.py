@@ -166,7 +166,8 @@ def _tell_failed(jobs: list[Job], display: Display) -> None:
     failed = [job for job in jobs if job.state == "failed"]
     for job in failed[:FAILURES_SHOWN]:
         path, lines = job.log
-        display.note(f"failed: job {job.name} ({job.ending}); the end of {path}:")
+        told = f"; the end of {path}:" if lines else ", before it printed anything"
+        display.note(f"failed: job {job.name} ({job.ending}){told}")
         for line in lines:
             display.note(f"    {line}")
     if len(failed) > FAILURES_SHOWN:
