@@ -62,7 +62,7 @@ TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
+SelectTypeParameters=CR_CPU,CR_LLN
 SchedulerParameters=batch_sched_delay=1,sched_interval=5,sched_min_interval=100000
 SlurmdParameters=config_overrides
 ReturnToService=2
@@ -135,6 +135,7 @@ start() {
     done
     [ ${#missing[@]} = 0 ] || fail "no ${missing[*]} here: apt-get install slurm-wlm munge"
     mkdir -p -m 0755 "$FOLDER" "$FOLDER/state"
+    [ -O "$FOLDER" ] || fail "$FOLDER is somebody else's: set SLURM_LOCAL to a folder of your own"
     start_munged
     alive slurmctld || write_configuration 2
     start_slurmctld

@@ -1,7 +1,6 @@
 """Mistakes and faults: one line that names the fix, exit status 2, no traceback."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from study.record import read_folder
-from tests.conftest import ROOT, SHORT, Command, environment, run_in
+from tests.conftest import ROOT, SHORT, Command, command, environment, run_in
 
 MISTAKES = {
     "sparsty=0.9": "sparsty is not known: did you mean sparsity?",
@@ -67,9 +66,11 @@ def test_without_a_gpu_local_gpus_is_refused(run_command: Command) -> None:
     assert_one_line(run_command("cluster=local_gpus"), "cluster=local_gpus needs GPUs and torch finds none here")
 
 
-@pytest.mark.skipif(shutil.which("sbatch") is not None, reason="Slurm is installed here")
-def test_without_slurm_its_cluster_is_refused(tmp_path: Path, run_command: Command) -> None:
-    assert_one_line(run_command("cluster=slurm", f"output={tmp_path}"), "there is no sbatch here: run this where")
+def test_without_slurm_its_cluster_is_refused(tmp_path: Path) -> None:
+    words = command("cluster=slurm", f"output={tmp_path}")
+    nowhere = environment() | {"PATH": str(tmp_path)}
+    done = subprocess.run(words, cwd=ROOT, env=nowhere, capture_output=True, text=True, check=False)
+    assert_one_line(done, "there is no sbatch here: run this where Slurm's commands are")
 
 
 def test_without_submitit_slurm_is_refused(copied_tree: Path) -> None:

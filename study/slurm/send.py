@@ -16,9 +16,10 @@ ARRAY_SIZE = 1000
 """Slurm's own default for the largest array, less one."""
 
 
-def send(run: Run, cluster: Slurm, groups: list[Group]) -> list[Path]:
+def send(run: Run, groups: list[Group]) -> list[Path]:
     """Send a job for each group, in arrays; their folders. Raises StudyError where Slurm refuses."""
-    return [_send(run, cluster, groups[i : i + ARRAY_SIZE]) for i in range(0, len(groups), ARRAY_SIZE)]
+    assert isinstance(run.cluster, Slurm)
+    return [_send(run, run.cluster, groups[i : i + ARRAY_SIZE]) for i in range(0, len(groups), ARRAY_SIZE)]
 
 
 def _send(run: Run, cluster: Slurm, groups: list[Group]) -> Path:

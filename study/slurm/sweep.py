@@ -3,9 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from study.config import Slurm
+from study.errors import Damaged
 from study.execute.sweep import Recorder, Sweep
 from study.plan import iterations
 from study.slurm import submissions
@@ -55,19 +57,27 @@ def run(sweep: Sweep, display: Display) -> bool:
     assert isinstance(cluster, Slurm)
     outlook = _look(sweep)
     display.plan(sweep.run.name, sweep.standing(_workers(sweep, outlook)))
-    if outlook.unsent:
-        folders = send(sweep.run, cluster, outlook.unsent)
-        display.note(f"Slurm: {_jobs(len(outlook.unsent))} sent, logs in {', '.join(map(str, folders))}")
+    _send(sweep, display, outlook)
     if not cluster.wait and sweep.missing:
         _tell(_distinct(_sent(sweep)), display)
         return False
     try:
-        _wait(sweep, display)
+        while True:
+            with suppress(Damaged):  # what is found damaged is missing from then on
+                _wait(sweep, display)
+                break
+            _send(sweep, display, _look(sweep))
     except KeyboardInterrupt:
         display.note("the jobs go on without this command; scancel ends them")
         raise
     display.end(sweep.records.values(), sweep.failures, todo, time.monotonic() - begun, sweep.run.records)
     return True
+
+
+def _send(sweep: Sweep, display: Display, outlook: Outlook) -> None:
+    if outlook.unsent:
+        folders = send(sweep.run, outlook.unsent)
+        display.note(f"Slurm: {_jobs(len(outlook.unsent))} sent, logs in {', '.join(map(str, folders))}")
 
 
 def _look(sweep: Sweep) -> Outlook:
