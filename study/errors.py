@@ -6,7 +6,7 @@ class StudyError(Exception):
 
 
 class Damaged(StudyError):
-    """A finished training in the store turned out damaged. It was set aside, so that it is run again."""
+    """A file of ours is not as it was written: a record, or a finished training, which the store has set aside."""
 
 
 class CellsFailed(Exception):

@@ -27,24 +27,28 @@ def seal(tensors: Tensors, content: Any = None) -> bytes:
 
 def unseal(blob: bytes) -> tuple[Tensors, Any]:
     """What was sealed. Raises BrokenSeal."""
-    metadata = _metadata(blob)
+    metadata = _metadata(blob) or {}
     given = metadata.get("sha256", "")
     if hashlib.sha256(_with_checksum(blob, given, BLANK)).hexdigest() != given:
         raise BrokenSeal
     return safetensors.torch.load(blob), json.loads(metadata["content"])
 
 
-def is_sealed(blob: bytes) -> bool:
-    """Whether a file of tensors was sealed at all. Raises BrokenSeal for what is no such file."""
-    return bool(_metadata(blob))
-
-
-def _metadata(blob: bytes) -> dict[str, str]:
+def unseal_if_sealed(blob: bytes) -> Tensors:
+    """The tensors of a file that may have been written without a seal, by an earlier version. Raises BrokenSeal."""
+    if _metadata(blob) is not None:
+        return unseal(blob)[0]
     try:
-        length = int.from_bytes(blob[:8], "little")
-        metadata: dict[str, str] = json.loads(blob[8 : 8 + length]).get("__metadata__", {})
-        safetensors.torch.load(blob)
-    except (ValueError, AttributeError, safetensors.SafetensorError):
+        return safetensors.torch.load(blob)
+    except safetensors.SafetensorError:
+        raise BrokenSeal from None
+
+
+def _metadata(blob: bytes) -> dict[str, str] | None:
+    try:
+        header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+        metadata: dict[str, str] | None = header.get("__metadata__")
+    except (ValueError, AttributeError):
         raise BrokenSeal from None
     return metadata
 

@@ -18,7 +18,7 @@ import safetensors.torch
 from study.claims import Claims
 from study.errors import Damaged
 from study.files import checksum, json_bytes, new_folder, set_aside, write_atomically
-from study.sealed import BrokenSeal, Tensors, is_sealed, seal, unseal
+from study.sealed import BrokenSeal, Tensors, seal, unseal, unseal_if_sealed
 
 
 class Store:
@@ -61,8 +61,7 @@ class Store:
     def mask(self, mask: str) -> Tensors | None:
         """A mask, or None where there is no sound one."""
         try:
-            blob = self._mask(mask).read_bytes()
-            return unseal(blob)[0] if is_sealed(blob) else safetensors.torch.load(blob)
+            return unseal_if_sealed(self._mask(mask).read_bytes())
         except FileNotFoundError:
             return None
         except BrokenSeal:

@@ -1,5 +1,6 @@
 """The command: python -m study.train [-m] method=snip sparsity=0.95 seed=0, or experiment=quickstart."""
 
+import errno
 import os
 import sys
 
@@ -63,7 +64,8 @@ def _one_line(error: BaseException) -> str:
         if isinstance(cause, StudyError):
             return str(cause)
         if isinstance(cause, OSError) and not isinstance(cause, HydraException):
-            return f"{cause.strerror}: {cause.filename}; make room there or choose another folder by output="
+            remedy = "make room" if cause.errno in (errno.ENOSPC, errno.EDQUOT) else "allow writing"
+            return f"{cause.strerror}: {cause.filename}; {remedy} there or choose another folder by output="
         cause = cause.__cause__ or cause.__context__
     from study.config import explain
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.faults import workers_of
 from study.execute.stopping import on_signals
 from study.record import read_folder, reproducible
 from study.store import Store
 from tests.conftest import ROOT, Command, command, environment
-from tests.test_kill import workers_of
 
 LONG = ["-m", "method=dense,random", "sparsity=0.5", "seed=0", "name=trial", "wandb.mode=disabled"]
 LONG += ["recipe.iterations=4000", "recipe.evaluate_every=3000", "recipe.batch_size=50", "cluster.workers=2"]

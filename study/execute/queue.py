@@ -29,6 +29,7 @@ class Queue:
         self._ready: list[tuple[int, int, str]] = []
         self._elsewhere: list[str] = []
         self._deaths: Counter[str] = Counter()
+        self._at_most: dict[str, int] = {}
         self._ticket = count()
 
     @property
@@ -41,15 +42,16 @@ class Queue:
         """Trainings that can run now, and side by side, none where nothing can; a share for one of `room` workers."""
         self._collect_ready()
         pack: list[Node] = []
-        skipped = []
-        size = min(self._pack, math.ceil(len(self._ready) / room))
+        skipped, size = [], min(self._pack, math.ceil(len(self._ready) / room))
         while self._ready and len(pack) < size:
             entry = heapq.heappop(self._ready)
             node = self._missing[entry[-1]]
+            most = self._at_most.get(node.id, self._pack)
             if self._store.is_claimed(node.id):
                 self._elsewhere.append(node.id)
-            elif not pack or companions(node) == companions(pack[0]):
+            elif not pack or (len(pack) < most and companions(node) == companions(pack[0])):
                 pack.append(node)
+                size = min(size, most)
             else:
                 skipped.append(entry)
         for entry in skipped:
@@ -65,7 +67,7 @@ class Queue:
             if self._store.has_training(node.id):
                 done.append(node.id)
             elif isinstance(pack.error, WorkerDied):
-                self._retry(node, f"its worker died {LIVES} times, last with {pack.error}; is the memory too small?")
+                self._retry(node, len(pack.pack), pack.error)
             elif node.id in pack.failures:
                 self.failures[node.id] = pack.failures[node.id]
             else:
@@ -87,11 +89,14 @@ class Queue:
         self.finished.update(trainings)
         self._sorter.done(*trainings)
 
-    def _retry(self, node: Node, reason: str) -> None:
-        self._deaths[node.id] += 1
+    def _retry(self, node: Node, together: int, death: WorkerDied) -> None:
+        """Run a training again, in half the company: together they may have been too large for the memory."""
+        self._at_most[node.id] = max(1, together // 2)
+        self._deaths[node.id] += together == 1
         if self._deaths[node.id] < LIVES:
             self._push(node.id)
         else:
+            reason = f"its worker died {LIVES} times, last with {death}; is the memory too small?"
             self.failures[node.id] = reason
 
     def _collect_ready(self) -> None:

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from study.cell import Cell
 from study.config import Run
@@ -11,7 +12,7 @@ from study.errors import Damaged
 from study.execute.pool import Pool
 from study.execute.queue import Queue
 from study.execute.stopping import Stop, Stopped
-from study.files import remove_leftovers
+from study.files import remove_leftovers, set_aside
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, iterations, plan_cell
 from study.record import Record, read, summarise, write
@@ -50,10 +51,13 @@ class Sweep:
 
 
 def open_sweep(cells: Iterable[Cell], run: Run) -> Sweep:
-    """Plan the cells, equal ones once, and read the records that are there. Raises StudyError."""
+    """Plan the cells, equal ones once, and read the records that are there, setting aside what is damaged.
+
+    Raises StudyError.
+    """
     unique = {cell.id: cell for cell in cells}
     paths = {cell.id: run.records / f"{cell.slug}.json" for cell in unique.values()}
-    records = {cell: read(path) for cell, path in paths.items() if path.exists()}
+    records = {cell: record for cell, path in paths.items() if (record := _sound_record(path))}
     return Sweep(run, Store(run.store), Plan([plan_cell(cell) for cell in unique.values()]), records)
 
 
@@ -64,6 +68,16 @@ def run_here(sweep: Sweep, display: Display, stop: Stop) -> None:
     execute(sweep, display, stop)
     seconds = time.monotonic() - begun
     display.end(sweep.records.values(), sweep.failures, todo, seconds, sweep.run.records)
+
+
+def _sound_record(path: Path) -> Record | None:
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except Damaged:
+        set_aside(path)
+        return None
 
 
 def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
@@ -151,9 +165,12 @@ class Recorder:
 
     def _record(self, planned: PlannedCell) -> None:
         cell, run = planned.cell, self._sweep.run
-        results = {node.id: self._sweep.store.result(node.id) for node in planned.trainings}
-        record = summarise(run.name, cell.id, cell.model_dump(mode="json"), results)
-        write(run.records / f"{cell.slug}.json", record)
+        path = run.records / f"{cell.slug}.json"
+        record = _sound_record(path)  # another driver may have been first
+        if record is None:
+            results = {node.id: self._sweep.store.result(node.id) for node in planned.trainings}
+            record = summarise(run.name, cell.id, cell.model_dump(mode="json"), results)
+            write(path, record)
         self._sweep.records[cell.id] = record
         self._display.recorded(record)
         self._tracker.mirror(record)

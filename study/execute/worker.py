@@ -28,10 +28,12 @@ from study.lineage import Node, initial, step_function
 from study.models.flops import flops
 from study.models.paths import effective
 from study.store import Store
-from study.training import engines
+from study.training import engines, memory
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
 from study.training.loop import Outcome, Snapshot, Snapshots, Time, timed, train
+
+OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
 
 
 def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cluster: Cluster) -> None:
@@ -67,9 +69,10 @@ def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cl
 def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> dict[str, str]:
     """Run trainings that need none of each other, and store them; those that somebody else runs are left out.
 
-    Gives what went wrong with those that failed. Raises StudyError and OSError, which concern all trainings alike.
+    Where memory runs out, half of them are run at a time. Gives what went wrong with those that failed. Raises
+    StudyError and OSError, which concern all trainings alike.
     """
-    failures = {}
+    failures: dict[str, str] = {}
 
     @contextmanager
     def failing(nodes: list[Node]) -> Iterator[None]:
@@ -77,22 +80,37 @@ def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, st
             yield
         except (StudyError, OSError, StopAsked):
             raise
-        except Exception:
+        except Exception as error:
+            if memory.ran_out(error):
+                raise
             failures.update(dict.fromkeys((node.id for node in nodes), traceback.format_exc()))
 
-    with (
-        suppress(StopAsked),
-        ExitStack() as claims,
-        engines.computing_in(cluster.precision, torch.device(cluster.device)),
-    ):
+    def attempt(nodes: list[Node]) -> None:
         prepared = []
-        for node in pack:
-            if claims.enter_context(store.claim(node.id)) and not store.has_training(node.id):
-                with failing([node]):
-                    prepared.append(_prepare(node, store, cluster))
+        for node in nodes:
+            with failing([node]):
+                prepared.append(_prepare(node, store, cluster))
         for together in _side_by_side(prepared):
             with failing([one.node for one in together]):
                 _run(together, store, cluster, reported, stopping)
+
+    def run(nodes: list[Node]) -> None:
+        left = [node for node in nodes if not (node.id in failures or store.has_training(node.id))]
+        try:
+            return attempt(left)
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+        memory.give_back()  # here, where the error no longer holds what filled it
+        if len(left) == 1:
+            failures[left[0].id] = OUT_OF_MEMORY
+            return None
+        run(left[: len(left) // 2])
+        return run(left[len(left) // 2 :])
+
+    precision = engines.computing_in(cluster.precision, torch.device(cluster.device))
+    with suppress(StopAsked), ExitStack() as claims, precision:
+        run([node for node in pack if claims.enter_context(store.claim(node.id))])
     reported.value = 0
     return failures
 

@@ -112,9 +112,7 @@ def train(
         running = engine(tasks)
         if saved:
             running.restore([one.state for one in saved])
-    order = islice(
-        zip(*(_order(task.data.training, task.recipe, task.seed) for task in tasks), strict=True), iteration, last
-    )
+    order = islice(_order_of_all(tasks), iteration, last)
 
     def evaluate(losses: Sequence[float | None]) -> None:
         with timed([outcome.evaluation for outcome in outcomes]):
@@ -134,7 +132,7 @@ def train(
         while iteration < stop:
             clock = time.monotonic()
             with timed(training):
-                batches = torch.stack([torch.stack(batch) for batch in islice(order, min(stretch, stop - iteration))])
+                batches = torch.stack(list(islice(order, min(stretch, stop - iteration))))
                 running.advance(batches, iteration)
             iteration += len(batches)
             stretch = _next_stretch(stretch, time.monotonic() - clock)
@@ -168,6 +166,12 @@ def timed(times: Sequence[Time]) -> Iterator[None]:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _order_of_all(tasks: Sequence[Task]) -> Iterator[Tensor]:
+    """The batches of all tasks (tasks, batch), iteration by iteration."""
+    orders = [_order(task.data.training, task.recipe, task.seed) for task in tasks]
+    return (torch.stack(batches) for batches in zip(*orders, strict=True))
 
 
 def _order(indices: Tensor, recipe: Recipe, seed: int) -> Iterator[Tensor]:

@@ -23,6 +23,7 @@ from study.data.arrays import Part
 from study.data.augment import draw, shift
 from study.models import prunable
 from study.seeding import stream
+from study.training import memory
 from study.training.engines.engine import STRETCH, Evaluation, State, Task, learning_rate
 
 EVALUATION_BATCH = 500
@@ -203,7 +204,10 @@ def best_size(task: Task, limit: int) -> int:
     while size <= limit:
         try:
             faster = size / _seconds_per_step(task, size)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+            memory.give_back()
             return best
         if faster < speed * WORTH_DOUBLING:
             return best
