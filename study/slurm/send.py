@@ -63,7 +63,7 @@ def _parameters(cluster: Slurm, name: str) -> dict[str, object]:
         "srun_args": [f"--cpus-per-task={cluster.cpus}"],
         "setup": [
             "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1",
-            *(f"module load {shlex.quote(module)}" for module in cluster.modules),
+            *(f"module load {shlex.quote(module)} || exit 1" for module in cluster.modules),
             *cluster.setup,
         ],
         "additional_parameters": {"chdir": str(ROOT), "requeue": True, **cluster.options},

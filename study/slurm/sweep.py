@@ -2,14 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from study.config import Slurm
 from study.errors import Damaged
 from study.execute.sweep import Recorder, Sweep
-from study.plan import iterations
+from study.plan import PlannedCell, iterations
 from study.slurm import submissions
 from study.slurm.groups import Group, group
 from study.slurm.send import send
@@ -84,7 +84,7 @@ def _look(sweep: Sweep) -> Outlook:
     """See what became of what was sent; on a Slurm cluster, group what is to be sent. Raises NoAnswer."""
     sent, missing, cluster = _sent(sweep), sweep.missing, sweep.run.cluster
     free = [p for p in sweep.unrecorded if p.cell.id not in sent or not sent[p.cell.id].lives]
-    unsent = [planned for planned in free if any(node.id in missing for node in planned.trainings)]
+    unsent = [planned for planned in free if _needs(planned, missing)]
     if not isinstance(cluster, Slurm) or not unsent:
         return Outlook(sent, [])
     speeds, _ = known_speeds(sweep.plan, sweep.store, sweep.run.published)
@@ -92,8 +92,15 @@ def _look(sweep: Sweep) -> Outlook:
 
 
 def _sent(sweep: Sweep) -> dict[str, Job]:
+    """The job that each cell without a record was last sent with, less those that have ended well. Raises NoAnswer."""
     jobs = submissions.jobs(sweep.run)
-    return {cell: jobs[cell] for planned in sweep.unrecorded if (cell := planned.cell.id) in jobs}
+    missing = sweep.missing  # seen after the queue: a job that ends in between has not failed
+    sent = [(planned, jobs[planned.cell.id]) for planned in sweep.unrecorded if planned.cell.id in jobs]
+    return {planned.cell.id: job for planned, job in sent if job.lives or _needs(planned, missing)}
+
+
+def _needs(planned: PlannedCell, missing: Collection[str]) -> bool:
+    return any(node.id in missing for node in planned.trainings)
 
 
 def _distinct(sent: Mapping[str, Job]) -> list[Job]:
@@ -126,8 +133,9 @@ def _wait(sweep: Sweep, display: Display) -> None:
             time.sleep(POLL_SECONDS if sweep.unrecorded else 0)
     if sweep.unrecorded:
         _tell_failed(_distinct(watch.sent), display)
+        ended = {cell: f"job {job.name} ended without it" for cell, job in watch.sent.items()}
         cells = (planned.cell.id for planned in sweep.unrecorded)
-        sweep.failures |= {cell: f"job {watch.sent[cell].name} ended without it" for cell in cells}
+        sweep.failures |= {cell: ended.get(cell, "no job is left that could make it") for cell in cells}
 
 
 class Watch:
