@@ -26,7 +26,11 @@ fail() {
 }
 
 alive() { # NAME: whether the process of $FOLDER/NAME.pid lives
-    [ -s "$FOLDER/$1.pid" ] && kill -0 "$(cat "$FOLDER/$1.pid")" 2>/dev/null
+    [ -s "$FOLDER/$1.pid" ] && is_daemon "$1" "$(cat "$FOLDER/$1.pid")"
+}
+
+is_daemon() { # NAME PROCESS: whether a living process is that daemon, no zombie and no later one of the same number
+    [[ $(tr '\0' ' ' 2>/dev/null <"/proc/$2/cmdline") == *"${1%%-*} "* ]] 2>/dev/null
 }
 
 wait_until() { # WHAT COMMAND...: until the command succeeds, at most WAIT_SECONDS
@@ -120,12 +124,12 @@ kill_daemon() { # NAME [SIGNAL]
     local process
     process=$(cat "$FOLDER/$1.pid")
     kill "-${2:-TERM}" "$process"
-    wait_until "$1 does not end" gone "$process"
+    wait_until "$1 does not end" gone "$1" "$process"
     rm -f "$FOLDER/$1.pid"
 }
 
 gone() {
-    ! kill -0 "$1" 2>/dev/null
+    ! is_daemon "$@"
 }
 
 start() {
