@@ -50,8 +50,8 @@ claims: setup ## the papers' claims and what the records say of each
 verify: setup ## rebuild everything from the published records elsewhere; fail on a difference from what is committed
 	@$(BIN)/python -m study.analysis --records results/records --verify
 
-publish: ## copy an experiment's records to results/records, to be committed
-	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
+publish: setup ## copy an experiment's records, and the masks that figures need, to results/records, to be committed
+	@$(BIN)/python -m study.publish --output $(OUTPUT) $(EXP)
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"

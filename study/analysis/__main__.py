@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from study.analysis import claims, figures, tables
+from study.analysis import claims, drawing, figures, tables
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import experiments, find, load, measured
 from study.analysis.reference import PAPER_TABLES, Study, compare
@@ -43,7 +43,7 @@ def main() -> None:
     folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
     try:
         found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
-        study = {name: load(folder) for name, folder in found.items()}
+        study = {name: load(path, *(folder / name for folder in folders)) for name, path in found.items()}
         if arguments.claims:
             _print_claims(_judge(study)[1])
         elif arguments.verify:
@@ -65,7 +65,7 @@ def rebuild(experiment: str, cells: pd.DataFrame, results: Path) -> None:
     caption = _caption(experiment, cells)
     tables.write(tables.aggregate(cells), results / "tables" / experiment, caption)
     if panels := figures.accuracy(measured(cells)):
-        figures.save(panels, results / "figures" / experiment, caption)
+        drawing.save(panels, results / "figures" / experiment, caption)
 
 
 def rebuild_papers(study: Study, results: Path) -> None:
@@ -76,7 +76,7 @@ def rebuild_papers(study: Study, results: Path) -> None:
     for figure in figures.PAPER_FIGURES:
         cells = figure.cells(study)
         if not cells.empty:
-            figures.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
+            drawing.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
     write_atomically(results / REPORT, report(registry, findings, compared, study).encode())
 
 
@@ -109,7 +109,8 @@ def _caption(experiment: str, cells: pd.DataFrame) -> str:
     missing = len(cells) - len(measured(cells))
     gaps = f"; {missing} of {len(cells)} cells are missing" if missing else ""
     seeds = measured(cells)["seed"].nunique()
-    return f"{experiment}: {model} on {dataset}, recipe {recipe}; mean ± standard deviation, {seeds} seeds{gaps}"
+    spread = f"mean ± standard deviation, {seeds} seeds" if seeds > 1 else "1 seed"
+    return f"{experiment}: {model} on {dataset}, recipe {recipe}; {spread}{gaps}"
 
 
 def _print_table(experiment: str, cells: pd.DataFrame, records: Path, results: Path) -> None:
