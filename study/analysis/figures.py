@@ -199,7 +199,7 @@ PAPER_FIGURES = [
     ),
     PaperFigure(
         "common_mnist_overlap",
-        "All methods on one recipe: overlap of the masks of LeNet-300-100",
+        f"All methods on one recipe: {mask_figures.OVERLAP}",
         ("common_mnist",),
         mask_figures.overlaps,
         of_masks=True,
@@ -212,7 +212,7 @@ PAPER_FIGURES = [
     ),
     PaperFigure(
         "quickstart_overlap",
-        "quickstart: overlap of the masks of LeNet-300-100",
+        f"quickstart: {mask_figures.OVERLAP}",
         ("quickstart",),
         mask_figures.overlaps,
         of_masks=True,

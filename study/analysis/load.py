@@ -1,5 +1,6 @@
 """Records as a table: one row a cell, measured or missing."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -141,11 +142,12 @@ def _settings(cell: Cell, label: str) -> dict[str, Any]:
         "model": cell["model"]["name"],
         "dataset": cell["dataset"]["name"],
         "recipe": cell["recipe"]["label"],
+        "batch_size": cell["recipe"]["batch_size"],
     }
 
 
 def _values(record: Record) -> dict[str, Any]:
-    results = record.results
+    results, cost = record.results, record.run.costs.get(record.trainings[-1])
     return {
         "status": results.status,
         "test_accuracy": 100 * results.test_accuracy,
@@ -157,6 +159,7 @@ def _values(record: Record) -> dict[str, Any]:
         "kept": results.kept,
         "prunable": results.prunable,
         "curves": results.curves,
+        "seconds_per_iteration": (cost.training.cpu + cost.evaluation.cpu) / cost.iterations if cost else math.nan,
     }
 
 
