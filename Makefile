@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format lock clean
+.PHONY: help setup data sweep plan figures report claims verify publish test test-slow lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ plan: setup ## what an experiment needs, what is done, how long the rest takes; 
 
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
+
+report: setup ## all of that, and results/report.html: a page to sort and to filter, which needs no network
+	@$(BIN)/python -m study.analysis --page
 
 claims: setup ## the papers' claims and what the records say of each
 	@$(BIN)/python -m study.analysis --claims

@@ -15,6 +15,7 @@ from rich.table import Table
 from study.analysis import claims, drawing, figures, tables
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import experiments, find, load, measured
+from study.analysis.page import page
 from study.analysis.reference import PAPER_TABLES, Study, compare
 from study.analysis.report import report
 from study.analysis.statistics import Verdict
@@ -24,6 +25,7 @@ from study.files import write_atomically
 PUBLISHED = Path("results/records")
 OWN = Path("outputs/records")
 REPORT = "REPORT.md"
+PAGE = "report.html"
 
 
 def main() -> None:
@@ -39,7 +41,10 @@ def main() -> None:
     what.add_argument(
         "--verify", action="store_true", help="rebuild elsewhere and compare with --results; write nothing"
     )
+    what.add_argument("--page", action="store_true", help=f"rebuild all, and write a page to sort and filter: {PAGE}")
     arguments = parser.parse_args()
+    if arguments.page and arguments.experiment:
+        parser.error("--page is of all experiments: name none")
     folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
     try:
         found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
@@ -55,6 +60,8 @@ def main() -> None:
             if not arguments.experiment:
                 rebuild_papers(study, arguments.results)
                 print(f"wrote {arguments.results}/{REPORT}, the papers' tables and figures")
+            if arguments.page:
+                write_page(study, arguments.results)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -78,6 +85,12 @@ def rebuild_papers(study: Study, results: Path) -> None:
         if not cells.empty:
             drawing.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
     write_atomically(results / REPORT, report(registry, findings, compared, study).encode())
+
+
+def write_page(study: Study, results: Path) -> None:
+    """Write the report as a page, with the figures that were written before."""
+    write_atomically(results / PAGE, page(*_judge(study), study, results / "figures").encode())
+    print(f"wrote {results}/{PAGE}: open it in a browser, it needs no network")
 
 
 def _judge(study: Study) -> tuple[Registry, list[Finding], dict[str, pd.DataFrame]]:
