@@ -16,7 +16,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
 PUBLISHED = ROOT / "results" / "records"
-EXPERIMENTS = ["quickstart", "snip_figure_2", "snip_table_1"]
+EXPERIMENTS = ["quickstart", "snip_table_1"]
 
 
 @pytest.fixture(scope="module")
