@@ -36,10 +36,10 @@ one claim takes alone, for a power of 80 %, were the mean and spread found the t
 and not read, are marked † in the tables and decide nothing."""
 
 TO_RUN = """\
-Nothing but time stands in the way of these: every experiment is held to run by tests, on stand-in data. Core-hours are
-those of one CPU core, from the mean time of an iteration in the records of the same network and batch size, at
-whatever sparsities these have; not known where there are none. CIFAR-10, CIFAR-100 and Tiny-ImageNet are fetched by
-`make data`; ImageNet takes an account of its own."""
+Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the
+repository may not carry. Core-hours are those of one CPU core, from the mean time of an iteration in the records of the
+same network and batch size, at whatever sparsities these have; not known where there are none. `make data` fetches
+CIFAR-10, CIFAR-100 and Tiny-ImageNet; ImageNet takes an account of its own."""
 
 
 def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[str, pd.DataFrame], study: Study) -> str:
