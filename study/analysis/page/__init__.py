@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from PIL import Image
 
 from study.analysis import report, tables
@@ -89,7 +90,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["unbroken"] = _unbroken
+    environment.filters |= {"unbroken": _unbroken, "code": _code}
     counts = {str(verdict): sum(finding.verdict == verdict for finding in findings) for verdict in Verdict}
     return environment.get_template("report.html.j2").render(
         style=(folder / "report.css").read_text(),
@@ -116,6 +117,11 @@ def page(
 def _unbroken(text: str) -> str:
     """Numbers kept on a line with their signs and units."""
     return re.sub(r"(?<=\d) (?=%|points)|(?<=n) (?== )|(?<==) (?=\d)|(?<=[<>]) (?=\S)", "\u00a0", text)
+
+
+def _code(text: str) -> Markup:
+    """Text with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _sources(findings: Sequence[Finding]) -> dict[str, dict[str, int]]:
