@@ -52,7 +52,7 @@ def empty_queue(slurm: None) -> Iterator[None]:
 def here(tmp_path_factory: pytest.TempPathFactory, run_command: Command) -> Path:
     """What the grid leaves when it is run on this machine."""
     output = tmp_path_factory.mktemp("here") / "out"
-    done = run_command(*GRID, f"output={output}")
+    done = run_command(*GRID, f"output={output}", timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     return output
 
@@ -135,7 +135,7 @@ def test_left_alone_and_cancelled_in_part(here: Path, tmp_path: Path, run_comman
     grid = [*GRID, *SLURM, f"output={tmp_path}"]
 
     def submit(*more: str) -> str:
-        done = run_command(*grid, *more)
+        done = run_command(*grid, *more, timeout=PATIENCE_SECONDS)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -208,7 +208,7 @@ def test_hydras_own_slurm_launcher_shares_through_the_store(here: Path, tmp_path
     """A cell a job; the dense training that both cells need is run once, by whichever job comes first."""
     cells = [word.replace("dense,snip,magnitude", "dense,magnitude").replace("seed=0,1", "seed=0") for word in GRID]
     launcher = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=5"]
-    done = run_command(*cells, *launcher, f"output={tmp_path}")
+    done = run_command(*cells, *launcher, f"output={tmp_path}", timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     found = results(tmp_path)
     assert len(found) == 2
