@@ -3,6 +3,7 @@
 PYTHON  ?= python3
 EXP     ?= quickstart
 ARGS    ?=
+CLUSTER ?= local
 DATASET ?= cifar10
 OUTPUT  ?= outputs
 VENV    := .venv
@@ -10,11 +11,13 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format lock clean
+.PHONY: help setup data sweep plan status figures report claims verify publish test test-slow test-slurm lint format \
+	lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  EXP=quickstart names an experiment of conf/experiment; ARGS='seed=0,1 cluster.workers=1' overrides settings"
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  EXP=quickstart names an experiment of conf/experiment, CLUSTER=local where it runs, of conf/cluster;"
+	@echo "  ARGS='seed=0,1 cluster.workers=1' overrides settings"
 
 $(VENV)/run.stamp: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -34,15 +37,24 @@ data: setup ## fetch and verify a data set: make data DATASET=cifar10
 	@$(BIN)/python -m study.data.fetch $(DATASET)
 
 sweep: setup ## run an experiment, then its table and figure; again: only what is missing
-	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) $(ARGS)
+	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) cluster=$(CLUSTER) $(ARGS)
+ifneq (,$(findstring cluster.wait=false,$(ARGS)))
+	@echo "next: make status EXP=$(EXP) tells how far it is; the same command, with cluster.wait=true, shows the results"
+else
 	@$(BIN)/python -m study.analysis --records $(OUTPUT)/records $(EXP)
 	@echo "next: look at results/figures/$(EXP).png, or run one cell: $(BIN)/python -m study.train method=snip sparsity=0.99 seed=0"
+endif
 
 plan: setup ## what an experiment needs, what is done, how long the rest takes; runs nothing
-	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) dry_run=true $(ARGS)
+	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) cluster=$(CLUSTER) dry_run=true $(ARGS)
+
+status: plan ## the same; of what was sent to Slurm, what is done, running, queued and failed
 
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
+
+report: setup ## all of that, and results/report.html: a page to sort and to filter, which needs no network
+	@$(BIN)/python -m study.analysis --page
 
 claims: setup ## the papers' claims and what the records say of each
 	@$(BIN)/python -m study.analysis --claims
@@ -50,14 +62,17 @@ claims: setup ## the papers' claims and what the records say of each
 verify: setup ## rebuild everything from the published records elsewhere; fail on a difference from what is committed
 	@$(BIN)/python -m study.analysis --records results/records --verify
 
-publish: ## copy an experiment's records to results/records, to be committed
-	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
+publish: setup ## copy an experiment's records, and the masks that figures need, to results/records, to be committed
+	@$(BIN)/python -m study.publish --output $(OUTPUT) $(EXP)
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/test.stamp ## run the tests with large networks, ImageNet's among them
 	@$(BIN)/python -m pytest -n auto --dist load -m slow
+
+test-slurm: $(VENV)/test.stamp ## run the tests on a real Slurm, which scripts/slurm_local.sh start has started
+	@$(BIN)/python -m pytest -rs -m slurm
 
 lint: $(VENV)/test.stamp ## ruff, mypy and the direction of imports
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The launcher and the sweeper of the study, for Hydra to find. Both are thin: the work is study.launch's."""
+"""The launcher, the sweeper and the resolver of the study, for Hydra to find. The work is study.launch's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class StudyLauncher(Launcher):
@@ -44,6 +44,16 @@ class SweeperConfig:
     _target_: str = "hydra_plugins.study.StudySweeper"
     params: Any = None
 
+
+def cell_name(*, _root_: DictConfig) -> str:
+    """${cell_name:} in conf/config.yaml: the folder of a cell's job."""
+    from study.config import read
+
+    return read(_root_)[0].slug
+
+
+# Here, where every process looks that Hydra runs a job in, those of other launchers too.
+OmegaConf.register_new_resolver("cell_name", cell_name, replace=True)
 
 store = ConfigStore.instance()
 store.store(group="hydra/launcher", name="study", node=LauncherConfig, provider="study")

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator, model_validator
 
 from study import methods
-from study.cell import Cell, Control, Method, Positive, PositiveCount, Settings
+from study.cell import Cell, Control, Count, Method, Positive, PositiveCount, Settings
 from study.errors import StudyError
 from study.training import names
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Cluster(Settings):
-    """Where and how trainings run; what is null is found out.
+    """Where and how trainings run, on this machine or, in a subclass, elsewhere; what is null is found out.
 
     `device` is torch's name, null the GPU if there is one. `workers` are processes of one thread, null one for each
     core that this process may use, or one for a GPU. Each is given `pack` trainings at a time, null 1 on a CPU and 256
@@ -28,6 +28,7 @@ class Cluster(Settings):
     `checkpoint` seconds.
     """
 
+    name: str
     device: str = Field(pattern=r"^(cpu|cuda(:\d+)?)$")
     workers: PositiveCount
     pack: PositiveCount
@@ -47,6 +48,9 @@ class Cluster(Settings):
             return workers
         if info.data.get("device") != "cpu":
             return 1
+        for allotted in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
+            if os.environ.get(allotted, "").isdecimal():
+                return int(os.environ[allotted])
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @field_validator("pack", mode="before")
@@ -59,6 +63,77 @@ class Cluster(Settings):
         if self.device == "cpu" and self.precision != "float32":
             raise ValueError(f"cluster.precision={self.precision} is for GPUs: set float32")
         return self
+
+    def of_worker(self, number: int) -> "Cluster":
+        """The settings that one of the workers is to run by."""
+        return self
+
+
+class ManyGpus(Cluster):
+    """Workers that have a GPU each, where there are `gpus`."""
+
+    gpus: Count
+
+    def of_worker(self, number: int) -> Cluster:
+        return self.model_copy(update={"device": f"cuda:{number % self.gpus}"}) if self.gpus else self
+
+
+class LocalGpus(ManyGpus):
+    """`gpus` of this machine, null all, with a worker each."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_worker_a_gpu(cls, content: dict[str, Any]) -> dict[str, Any]:
+        found = torch.cuda.device_count()
+        if not found:
+            raise ValueError("cluster=local_gpus needs GPUs and torch finds none here: leave cluster=local")
+        gpus = content.get("gpus") or found
+        if isinstance(gpus, int) and gpus > found:
+            raise ValueError(f"cluster.gpus={gpus} are more than the {found} that torch finds here")
+        return _derived({**content, "gpus": gpus}, device="cuda", workers=gpus)
+
+
+class Slurm(ManyGpus):
+    """A Slurm cluster. conf/cluster/slurm.yaml says what each setting is."""
+
+    cpus: PositiveCount
+    memory_gb: PositiveCount
+    time: PositiveCount
+    job_minutes: Positive
+    array_parallelism: PositiveCount
+    signal_seconds: PositiveCount
+    partition: str | None
+    account: str | None
+    modules: tuple[str, ...]
+    setup: tuple[str, ...]
+    options: dict[str, str | int | bool]
+    python: str | None
+    wait: bool = Field(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_a_node_will_find_it(cls, content: dict[str, Any]) -> dict[str, Any]:
+        """The device and the workers of a job: the machine that submits it may have neither."""
+        gpus = content.get("gpus")
+        return _derived(content, device="cuda" if gpus else "cpu", workers=gpus or content.get("cpus") or 1)
+
+    @model_validator(mode="after")
+    def _starts_before_it_is_signalled(self) -> "Slurm":
+        if self.signal_seconds > 60 * self.time / 2:
+            raise ValueError(
+                "cluster.signal_seconds takes more than half of cluster.time: lower it, or ask for more time"
+            )
+        return self
+
+
+def _derived(content: dict[str, Any], **settings: Any) -> dict[str, Any]:
+    for name, value in settings.items():
+        if content.get(name) not in (None, value):
+            raise ValueError(f"cluster.{name} follows from cluster.gpus and cluster.cpus: leave it out")
+    return {**content, **settings}
+
+
+CLUSTERS: dict[str, type[Cluster]] = {"local": Cluster, "local_gpus": LocalGpus, "slurm": Slurm}
 
 
 class Wandb(Settings):
@@ -75,8 +150,17 @@ class Run(Settings):
     name: str = Field(pattern=r"^[\w.-]+$")
     output: Path
     dry_run: bool = Field(strict=True)
-    cluster: Cluster
+    cluster: SerializeAsAny[Cluster]
     wandb: Wandb
+
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _of_its_kind(cls, cluster: Any) -> Any:
+        if not isinstance(cluster, dict):
+            return cluster
+        if cluster.get("name") not in CLUSTERS:
+            raise ValueError(f"cluster.name is one of {', '.join(CLUSTERS)}: choose by cluster=NAME")
+        return CLUSTERS[cluster["name"]](**cluster)
 
     @property
     def store(self) -> Path:
@@ -85,6 +169,11 @@ class Run(Settings):
     @property
     def records(self) -> Path:
         return self.output / "records" / self.name
+
+    @property
+    def submissions(self) -> Path:
+        """Where what was sent to Slurm is kept, and what it said."""
+        return self.output / "slurm"
 
     @property
     def published(self) -> Path:
@@ -140,7 +229,7 @@ def validate(content: Any) -> tuple[Cell, Run]:
 def explain(message: str) -> str:
     """One line for an error of Hydra's, with the nearest names for one that it does not know."""
     if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", message):
-        return _unknown(match[1], _all_names())
+        return _unknown_setting(match[1])
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, choice = match.groups()
         known = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
@@ -152,10 +241,22 @@ def _explain_invalid(error: ValidationError) -> str:
     problem = error.errors()[0]
     name = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        return _unknown(name, _all_names())
+        return _unknown_setting(name)
     if problem["type"] == "value_error":
         return ": ".join(filter(None, [name, str(problem["ctx"]["error"])]))
     return f"{name}={problem['input']}: {problem['msg']}"
+
+
+def _unknown_setting(name: str) -> str:
+    clusters = [cluster for cluster in CLUSTERS if name in _settings_of(cluster)]
+    if clusters:
+        return f"{name} is a setting of cluster={' and of cluster='.join(clusters)} only"
+    return _unknown(name, _all_names())
+
+
+def _settings_of(cluster: str) -> list[str]:
+    choice = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "cluster" / f"{cluster}.yaml"))
+    return [f"cluster.{name!s}" for name in choice] if isinstance(choice, dict) else []
 
 
 def _unknown(name: str, known: list[str], prefix: str = "") -> str:
@@ -169,7 +270,8 @@ def _all_names() -> list[str]:
     names = ["experiment"]
     for name, field in Configuration.model_fields.items():
         names.append(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+        if name != "cluster" and isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             names += [f"{name}.{inner}" for inner in field.annotation.model_fields]
+    names += [name for cluster in CLUSTERS for name in _settings_of(cluster)]
     of_methods = {inner for method in methods.names() for inner in methods.settings_schema(method).model_fields}
-    return names + [f"method.{inner}" for inner in sorted(of_methods)]
+    return list(dict.fromkeys(names)) + [f"method.{inner}" for inner in sorted(of_methods)]

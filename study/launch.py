@@ -1,6 +1,5 @@
 """From Hydra to the executor: one cell, or a whole multirun."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,19 +10,19 @@ from omegaconf import DictConfig
 from study import config
 from study.cell import Cell
 from study.compose import Composer
+from study.config import Slurm
 from study.errors import CellsFailed
 from study.execute.stopping import on_signals
-from study.execute.sweep import Sweep, execute, open_sweep
-from study.standing import standing
+from study.execute.sweep import Sweep, open_sweep, run_here
+from study.slurm import sweep as slurm
 from study.terminal import Display
 
 
 def run_cell(configuration: DictConfig) -> float | None:
-    """Run the one cell of a configuration. Its test accuracy at the last iteration, None after a dry run."""
+    """Run the one cell of a configuration. Its test accuracy at the last iteration, None if not waited for."""
     cell, run = config.read(configuration)
     sweep = open_sweep([cell], run)
-    _run(sweep)
-    return None if run.dry_run else _accuracy(sweep, cell.id)
+    return _accuracy(sweep, cell.id) if _run(sweep) else None
 
 
 def launch(
@@ -36,8 +35,7 @@ def launch(
     cells = [composer.cell(overrides)[0] for overrides in job_overrides]
     sweep = open_sweep(cells, composer.cell(job_overrides[0])[1])
     recorded_before = {cell: record.results.test_accuracy for cell, record in sweep.records.items()}
-    _run(sweep)
-    if sweep.run.dry_run:
+    if not _run(sweep):
         return [JobReturn(overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
 
     def job_return(number: int, overrides: Sequence[str], cell: Cell) -> JobReturn:
@@ -56,18 +54,17 @@ def launch(
     return [job_return(number, overrides, cell) for (number, overrides), cell in zip(jobs, cells, strict=True)]
 
 
-def _run(sweep: Sweep) -> None:
+def _run(sweep: Sweep) -> bool:
+    """Run what is missing, here or on Slurm. False where that is not seen through: a dry run, jobs left to run."""
     display = Display()
-    workers = sweep.run.cluster.workers
-    display.plan(sweep.run.name, standing(sweep.plan, sweep.store, set(sweep.records), workers, sweep.run.published))
     if sweep.run.dry_run:
-        return
-    todo = len(sweep.plan.cells) - len(sweep.records)
-    begun = time.monotonic()
+        slurm.show(sweep, display)
+        return False
+    if isinstance(sweep.run.cluster, Slurm):
+        return slurm.run(sweep, display)
     with on_signals() as stop:
-        execute(sweep, display, stop)
-    seconds = time.monotonic() - begun
-    display.end(sweep.records.values(), sweep.failures, todo, seconds, sweep.run.records)
+        run_here(sweep, display, stop)
+    return True
 
 
 def _accuracy(sweep: Sweep, cell: str) -> float:

@@ -43,11 +43,7 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
     `published`, interpolated between the densities that were measured; it is None where neither has one.
     """
     missing = plan.missing(store, recorded)
-    finished = [training for training in plan.trainings if store.has_training(training)]
-    speeds = _stored_speeds(plan, store, finished)
-    measured_on: str | None = "this machine's store"
-    if missing and not speeds:
-        speeds, measured_on = _published_speeds(read_folder(published))
+    speeds, measured_on = known_speeds(plan, store, published) if missing else ({}, None)
     return Standing(
         cells=len(plan.cells),
         cells_recorded=len(recorded),
@@ -56,8 +52,24 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
         running=sum(store.is_claimed(training) for training in missing),
         missing=len(missing),
         seconds_left=_seconds_left(missing, speeds, workers),
-        measured_on=measured_on if missing else None,
+        measured_on=measured_on,
     )
+
+
+def known_speeds(plan: Plan, store: Store, published: Path) -> tuple[Speeds, str | None]:
+    """The speeds of a plan's networks, from the store, else from the published records; and where they come from."""
+    finished = [training for training in plan.trainings if store.has_training(training)]
+    speeds = _stored_speeds(plan, store, finished)
+    return (speeds, "this machine's store") if speeds else _published_speeds(read_folder(published))
+
+
+def seconds(training: Node, speeds: Speeds) -> float | None:
+    """How long a training takes, None where nothing like it was measured."""
+    if kind(training) not in speeds:
+        return None
+    by_density = speeds[kind(training)]
+    each = np.interp(density(training), list(by_density), list(by_density.values()))
+    return float(each) * iterations(training)
 
 
 def _stored_speeds(plan: Plan, store: Store, finished: list[str]) -> Speeds:
@@ -80,10 +92,10 @@ def _published_speeds(records: list[Record]) -> tuple[Speeds, str | None]:
 
 
 def _means(measured: Iterable[tuple[Kind, float, Cost]]) -> Speeds:
-    seconds: dict[Kind, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Kind, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for of, at, cost in measured:
-        seconds[of][at].append(cost.wall / cost.iterations)
-    return {of: {at: mean(values) for at, values in sorted(by.items())} for of, by in seconds.items()}
+        found[of][at].append(cost.wall / cost.iterations)
+    return {of: {at: mean(values) for at, values in sorted(by.items())} for of, by in found.items()}
 
 
 def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> float | None:
@@ -91,12 +103,10 @@ def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> 
     total = 0.0
     chains: dict[str, float] = {}
     for training, node in missing.items():
-        if kind(node) not in speeds:
+        own = seconds(node, speeds)
+        if own is None:
             return None
-        by_density = speeds[kind(node)]
-        each = np.interp(density(node), list(by_density), list(by_density.values()))
-        seconds = float(each) * iterations(node)
         before = (chains.get(earlier.id, 0.0) for earlier in node.trainings())
-        chains[training] = seconds + max(before, default=0.0)
-        total += seconds
+        chains[training] = own + max(before, default=0.0)
+        total += own
     return max([total / workers, *chains.values()])

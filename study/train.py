@@ -9,7 +9,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import hydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from study.errors import CellsFailed, StudyError
@@ -33,7 +33,6 @@ def application(configuration: DictConfig) -> float | None:
 def main() -> None:
     """Run the application; a mistake is one line on standard error and exit status 2, failed cells are 1."""
     forkserver.start()
-    OmegaConf.register_new_resolver("cell_name", _cell_name)
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         application()
@@ -47,13 +46,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted: finished trainings and checkpoints are kept, the same command goes on", file=sys.stderr)
         sys.exit(130)
-
-
-def _cell_name(*, _root_: DictConfig) -> str:
-    """${cell_name:} in conf/config.yaml: the folder of a cell's job."""
-    from study.config import read
-
-    return read(_root_)[0].slug
 
 
 def _report_stop(stopped: Stopped) -> int:

@@ -109,7 +109,7 @@ def test_a_pack_whose_worker_was_killed_is_halved_until_each_is_alone(tmp_path: 
     queue = Queue({node.id: node for node in nodes}, Store(tmp_path), pack=4)
     died = WorkerDied("exit code -9")
     sizes = []
-    while pack := queue.next_pack():
+    while pack := queue.next_pack(1):
         sizes.append(len(pack))
         assert queue.settle(Finished(pack, died)) == []
     assert sizes == [4, 2, 2, *[1] * 4 * LIVES]

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from study.record import read_folder
-from tests.conftest import ROOT, SHORT, Command, environment, run_in
+from tests.conftest import ROOT, SHORT, Command, command, environment, run_in
 
 MISTAKES = {
     "sparsty=0.9": "sparsty is not known: did you mean sparsity?",
@@ -34,6 +35,16 @@ MISTAKES = {
     "method=lottery_ticket method.rate=1e-12 method.output_rate=1e-12": "raise the pruning rates",
     "method=dense control=shuffle": "control=shuffle means nothing to dense: choose control=none",
     "dataset=cifar10": "run `make data DATASET=cifar10`",
+    "cluster.partition=x": "cluster.partition is a setting of cluster=slurm only",
+    "cluster=slurm cluster.partitoin=x": "cluster.partitoin is not known: did you mean cluster.partition",
+    "cluster=slurm cluster.workers=2": "cluster.workers is a setting of cluster=local only",
+    "cluster=slurm +cluster.workers=2": "cluster.workers follows from cluster.gpus and cluster.cpus: leave it out",
+    "cluster=slurm cluster.cpus=0": "cluster.cpus=0: Input should be greater than or equal to 1",
+    "cluster=slurm cluster.wait=2": "cluster.wait=2: Input should be a valid boolean",
+    "cluster=slurm cluster.time=2": "cluster.signal_seconds takes more than half of cluster.time",
+    "cluster=slurm cluster.precision=bf16": "cluster.precision=bf16 is for GPUs: set float32",
+    "cluster=slum": "did you mean cluster=slurm?",
+    "cluster.name=slum": "cluster.name is one of local, local_gpus, slurm: choose by cluster=NAME",
     "name=a/b": "name=a/b: String should match pattern",
 }
 
@@ -48,6 +59,23 @@ def assert_one_line(done: subprocess.CompletedProcess[str], message: str) -> Non
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line(mistake: str, tmp_path: Path, run_command: Command) -> None:
     assert_one_line(run_command(*mistake.split(), f"output={tmp_path}"), MISTAKES[mistake])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_local_gpus_is_refused(run_command: Command) -> None:
+    assert_one_line(run_command("cluster=local_gpus"), "cluster=local_gpus needs GPUs and torch finds none here")
+
+
+def test_without_slurm_its_cluster_is_refused(tmp_path: Path) -> None:
+    words = command("cluster=slurm", f"output={tmp_path}")
+    nowhere = environment() | {"PATH": str(tmp_path)}
+    done = subprocess.run(words, cwd=ROOT, env=nowhere, capture_output=True, text=True, check=False)
+    assert_one_line(done, "there is no sbatch here: run this where Slurm's commands are")
+
+
+def test_without_submitit_slurm_is_refused(copied_tree: Path) -> None:
+    (copied_tree / "submitit.py").write_text("raise ImportError('not installed')")
+    assert_one_line(run_in(copied_tree, "cluster=slurm"), "cluster=slurm needs submitit: pip install")
 
 
 @pytest.mark.parametrize("mode", [[], ["-m"]], ids=["one cell", "multirun"])

@@ -44,9 +44,9 @@ class Pool:
 
     def __init__(self, workers: int, store: Path, cluster: Cluster) -> None:
         self._context = forkserver.context()
+        self._store, self._cluster = store, cluster
         self._stopping = self._context.RawValue("b", 0)
-        self._arguments = self._stopping, store, cluster
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers = [self._start(number) for number in range(workers)]
 
     def __enter__(self) -> "Pool":
         return self
@@ -58,8 +58,9 @@ class Pool:
             one.process.join()
 
     @property
-    def has_room(self) -> bool:
-        return any(one.pack is None for one in self._workers)
+    def room(self) -> int:
+        """How many workers are free."""
+        return sum(one.pack is None for one in self._workers)
 
     @property
     def busy(self) -> int:
@@ -97,13 +98,14 @@ class Pool:
                 except (EOFError, ConnectionError):
                     one.process.join()
                     finished.append(Finished(pack, WorkerDied(f"exit code {one.process.exitcode}")))
-                    self._workers[index] = self._start()
+                    self._workers[index] = self._start(index)
         return finished
 
-    def _start(self) -> Worker:
+    def _start(self, number: int) -> Worker:
         ours, theirs = self._context.Pipe()
         reported = self._context.RawValue("Q", 0)
-        process = self._context.Process(target=forkserver.work, args=(theirs, reported, *self._arguments), daemon=True)
+        arguments = theirs, reported, self._stopping, self._store, self._cluster.of_worker(number)
+        process = self._context.Process(target=forkserver.work, args=arguments, daemon=True)
         process.start()
         theirs.close()
         return Worker(process, ours, reported)

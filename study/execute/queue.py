@@ -1,6 +1,7 @@
 """Which trainings can run now, and what becomes of those that come back."""
 
 import heapq
+import math
 from collections import Counter
 from graphlib import TopologicalSorter
 from itertools import count
@@ -37,12 +38,12 @@ class Queue:
         self._collect_ready()
         return bool(self._ready or self._elsewhere)
 
-    def next_pack(self) -> list[Node]:
-        """Trainings that can run now, and side by side; none where nothing can."""
+    def next_pack(self, room: int) -> list[Node]:
+        """Trainings that can run now, and side by side, none where nothing can; a share for one of `room` workers."""
         self._collect_ready()
         pack: list[Node] = []
-        skipped, room = [], self._pack
-        while self._ready and len(pack) < room:
+        skipped, size = [], min(self._pack, math.ceil(len(self._ready) / room))
+        while self._ready and len(pack) < size:
             entry = heapq.heappop(self._ready)
             node = self._missing[entry[-1]]
             most = self._at_most.get(node.id, self._pack)
@@ -50,7 +51,7 @@ class Queue:
                 self._elsewhere.append(node.id)
             elif not pack or (len(pack) < most and companions(node) == companions(pack[0])):
                 pack.append(node)
-                room = min(room, most)
+                size = min(size, most)
             else:
                 skipped.append(entry)
         for entry in skipped:

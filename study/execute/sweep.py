@@ -1,5 +1,6 @@
 """Run a sweep: share, pack and run its trainings, and write a record for every cell."""
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from study.files import remove_leftovers, set_aside
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, iterations, plan_cell
 from study.record import Record, read, summarise, write
+from study.standing import Standing, standing
 from study.store import Store
 from study.terminal import Display
 from study.tracking import Tracker
@@ -38,6 +40,15 @@ class Sweep:
         """The trainings still to be run, each after those it needs."""
         return self.plan.missing(self.store, set(self.records))
 
+    @property
+    def unrecorded(self) -> list[PlannedCell]:
+        """The cells that have no record."""
+        return [planned for planned in self.plan.cells if planned.cell.id not in self.records]
+
+    def standing(self, workers: int) -> Standing:
+        """Where it stands, and how long `workers` will take."""
+        return standing(self.plan, self.store, set(self.records), workers, self.run.published)
+
 
 def open_sweep(cells: Iterable[Cell], run: Run) -> Sweep:
     """Plan the cells, equal ones once, and read the records that are there, setting aside what is damaged.
@@ -48,6 +59,15 @@ def open_sweep(cells: Iterable[Cell], run: Run) -> Sweep:
     paths = {cell.id: run.records / f"{cell.slug}.json" for cell in unique.values()}
     records = {cell: record for cell, path in paths.items() if (record := _sound_record(path))}
     return Sweep(run, Store(run.store), Plan([plan_cell(cell) for cell in unique.values()]), records)
+
+
+def run_here(sweep: Sweep, display: Display, stop: Stop) -> None:
+    """Say what there is to do, do it on this machine, and say what came of it. Raises StudyError and Stopped."""
+    begun, todo = time.monotonic(), len(sweep.unrecorded)
+    display.plan(sweep.run.name, sweep.standing(sweep.run.cluster.workers))
+    execute(sweep, display, stop)
+    seconds = time.monotonic() - begun
+    display.end(sweep.records.values(), sweep.failures, todo, seconds, sweep.run.records)
 
 
 def _sound_record(path: Path) -> Record | None:
@@ -94,7 +114,7 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
                 if stop.is_asked:
                     display.note("stopping: what is under way is being checkpointed; Ctrl-C again stops at once")
                 pool.stop()
-            while not pool.is_stopping and pool.has_room and (pack := queue.next_pack()):
+            while not pool.is_stopping and pool.room and (pack := queue.next_pack(pool.room)):
                 pool.submit(pack)
             try:
                 for returned in pool.wait(POLL_SECONDS):
