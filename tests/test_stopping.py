@@ -15,7 +15,7 @@ from study.store import Store
 from tests.conftest import ROOT, Command, command, environment
 
 LONG = ["-m", "method=dense,random", "sparsity=0.5", "seed=0", "name=trial", "wandb.mode=disabled"]
-LONG += ["recipe.iterations=4000", "recipe.evaluate_every=3000", "recipe.batch_size=50", "cluster.workers=2"]
+LONG += ["recipe.iterations=1500", "recipe.evaluate_every=1000", "recipe.batch_size=50", "cluster.workers=2"]
 
 
 def results(output: Path) -> list[dict[str, object]]:
@@ -31,7 +31,7 @@ def wait_for(path: Path, pattern: str, number: int, process: subprocess.Popen[st
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, run_command: Command) -> Path:
     output = tmp_path_factory.mktemp("undisturbed")
-    done = run_command(*LONG, f"output={output}")
+    done = run_command(*LONG, f"output={output}", timeout=400)
     assert done.returncode == 0, done.stderr
     assert not list(output.glob("store/checkpoints/*"))
     return output
@@ -58,7 +58,7 @@ def test_a_signal_to_all_processes_checkpoints_and_the_same_command_goes_on(
     wait_for(tmp_path, "store/claims/*.json", 2, process)
     time.sleep(0.5)
     os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == status
     assert errors.splitlines() == [
         "stopped: 0 of 2 trainings finished, those under way checkpointed; the same command goes on"
@@ -73,7 +73,7 @@ def test_a_signal_to_all_processes_checkpoints_and_the_same_command_goes_on(
         done[training] = found[1]["iteration"]
         assert done[training] > 0
         assert not store.is_claimed(training)
-    again = run_command(*LONG, f"output={tmp_path}")
+    again = run_command(*LONG, f"output={tmp_path}", timeout=400)
     assert again.returncode == 0, again.stderr
     assert results(tmp_path) == results(undisturbed)
     assert not list(tmp_path.glob("store/checkpoints/*"))
@@ -88,7 +88,7 @@ def test_no_more_than_the_interval_is_lost_by_a_kill(undisturbed: Path, tmp_path
     found = Store(tmp_path / "store").checkpoint(training)
     assert found is not None
     spent = found[1]["outcome"]["training"]["cpu"]
-    again = run_command(*LONG, f"output={tmp_path}")
+    again = run_command(*LONG, f"output={tmp_path}", timeout=400)
     assert again.returncode == 0, again.stderr
     assert results(tmp_path) == results(undisturbed)
     assert Store(tmp_path / "store").result(training)["cost"]["training"]["cpu"] > spent > 0
@@ -105,7 +105,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert any(line.startswith("stopping: ") for line in process.stdout)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 130
     assert errors == "interrupted: finished trainings and checkpoints are kept, the same command goes on\n"
     assert len(workers) == 2
