@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format lock clean
+.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,7 @@ verify: setup ## rebuild everything from the published records elsewhere; fail o
 	@$(BIN)/python -m study.analysis --records results/records --verify
 
 publish: ## copy an experiment's records to results/records, to be committed
+	@test -d $(OUTPUT)/records/$(EXP) || { echo "error: $(OUTPUT)/records/$(EXP) is missing: run make sweep EXP=$(EXP) first" >&2; exit 2; }
 	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
 
 test: $(VENV)/test.stamp ## run the tests
@@ -69,6 +70,10 @@ format: $(VENV)/test.stamp ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(VENV)/test.stamp ## build the documentation into docs/build
+	@$(BIN)/sphinx-build -q -W -n -b html docs docs/build
+	@echo "next: open docs/build/index.html"
+
 lock: $(VENV)/test.stamp ## pin all packages anew in requirements*.txt
 	@$(BIN)/pip install --quiet pip-tools
 	@for extra in "--output-file=requirements.txt" "--output-file=requirements-dev.txt --extra=dev --constraint=requirements.txt"; do \
@@ -76,5 +81,5 @@ lock: $(VENV)/test.stamp ## pin all packages anew in requirements*.txt
 			--no-emit-find-links --no-emit-trusted-host --upgrade-package torch==2.13.0 $$extra pyproject.toml; done
 	@sed -i.old 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt requirements-dev.txt && rm requirements*.old
 
-clean: ## remove the environment and caches; records and outputs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove the environment, caches and built pages; never outputs, records or data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache docs/build
