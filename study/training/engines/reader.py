@@ -11,7 +11,7 @@ from torch import Tensor
 
 from study.data.arrays import Part
 from study.training.engines import kernels
-from study.training.engines.layers import Array
+from study.training.engines.weights import Array
 
 KEPT_BYTES = 64 * 2**20
 """Examples that are gone through again and again are laid out once up to this size: those of MNIST are."""
@@ -38,7 +38,7 @@ class Reader:
 
     def read(self, indices: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Examples:
         """The examples at no more than `width` indices, their images augmented."""
-        x, labels = np.zeros(self._shape, self._dtype), self._part.labels[indices].numpy()
+        x, labels = kernels.zeros(self._shape, self._dtype), self._part.labels[indices].numpy()
         if augment is None and self._part.are_bytes:
             features = x.reshape(-1, self._width)
             kernels.gather(self._images, self._levels, self._area, indices.numpy(), self._features, features)
