@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -137,13 +138,23 @@ def validate(content: Any) -> tuple[Cell, Run]:
 
 def explain(message: str) -> str:
     """One line for an error of Hydra's, with the nearest names for one that it does not know."""
-    if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", message):
+    if match := re.search(r"(?:Could not (?:override|delete from config\.?) '|merging override \+*)([^'=]+)", message):
         return _unknown(match[1], _all_names())
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, choice = match.groups()
         known = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
         return _unknown(choice, known, prefix=f"{group}=")
     return " ".join(message.split())
+
+
+def explain_overrides(overrides: Sequence[str], message: str) -> str:
+    """One line for overrides that Hydra does not take, with its message where all their names are known."""
+    known = _all_names()
+    for override in overrides:
+        name = override.lstrip("+~").partition("=")[0]
+        if name not in known and "/" not in name and not name.startswith("hydra"):
+            return _unknown(name, known)
+    return f"{' '.join(overrides)}: can't be read ({message}); python -m study.train --help lists all settings"
 
 
 def _explain_invalid(error: ValidationError) -> str:
@@ -170,4 +181,4 @@ def _all_names() -> list[str]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             names += [f"{name}.{inner}" for inner in field.annotation.model_fields]
     of_methods = {inner for method in methods.names() for inner in methods.settings_schema(method).model_fields}
-    return names + [f"method.{inner}" for inner in sorted(of_methods)]
+    return names + [f"method.{inner}" for inner in sorted(of_methods - {"name"})]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from traceback import walk_tb
 
 # Before torch is imported: one thread a process, or processes fight for the cores.
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -38,6 +39,10 @@ def main() -> None:
         sys.exit(1)
     except (StudyError, OSError, HydraException, OmegaConfBaseException) as error:
         sys.exit(_report(error))
+    except (ValueError, TypeError) as error:
+        if not _is_of_composition(error):
+            raise
+        sys.exit(_report(StudyError(_misfit(error))))
     except KeyboardInterrupt:
         print("interrupted: finished trainings are kept, the same command goes on from there", file=sys.stderr)
         sys.exit(130)
@@ -48,6 +53,18 @@ def _cell_name(*, _root_: DictConfig) -> str:
     from study.config import read
 
     return read(_root_)[0].slug
+
+
+def _is_of_composition(error: BaseException) -> bool:
+    """Whether Hydra or OmegaConf stumbled over an override, called by nothing of the study's but this module."""
+    modules = [frame.f_globals["__name__"] for frame, _ in walk_tb(error.__traceback__)]
+    return modules[-1].startswith(("hydra.", "omegaconf.")) and not any(name.startswith("study.") for name in modules)
+
+
+def _misfit(error: BaseException) -> str:
+    from study.config import explain_overrides
+
+    return explain_overrides([word for word in sys.argv[1:] if "=" in word], str(error))
 
 
 def _report(error: BaseException) -> int:

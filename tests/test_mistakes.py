@@ -34,6 +34,11 @@ MISTAKES = {
     "method=lottery_ticket method.rate=1e-12 method.output_rate=1e-12": "raise the pruning rates",
     "method=dense control=shuffle": "control=shuffle means nothing to dense: choose control=none",
     "dataset=cifar10": "run `make data DATASET=cifar10`",
+    "recipe.drops.x=1": "recipe.drops.x is not known: did you mean recipe.drops",
+    "+recipe.drops.x=1": "recipe.drops.x is not known: did you mean recipe.drops",
+    "-m recipe.drops.x=1,2": "recipe.drops.x is not known: did you mean recipe.drops",
+    "recipe=[1]": "can't be read (argument of type",
+    "-m recipe=[1],[2]": "recipe=[1]: can't be read",
     "name=a/b": "name=a/b: String should match pattern",
 }
 
