@@ -100,14 +100,6 @@ class Chain:
         """Whether a batch may pass block by block: what convolutions leave then stays in the cache."""
         return isinstance(self._layers[0], SparseConv) and not self._torch_layers
 
-    @property
-    def features_read(self) -> Array | None:
-        """The features of the input that a first linear layer reads; None where all may be read."""
-        match self._layers:
-            case [Flatten(), Linear() as linear, *_]:
-                return linear.weight.features_read()
-        return None
-
     def forward(self, x: Array, count: int) -> Array:
         """The outputs for a batch of which the first `count` examples are real."""
         for in_torch in self._torch_layers:

@@ -53,7 +53,7 @@ class Linear(Layer):
     def differentiate(self, dy: Array) -> None:
         self.weight.differentiate(self._x, dy)
         if self._bias:
-            kernels.add_up(dy.reshape(-1, *dy.shape[-2:]), self._bias.gradients)
+            self._bias.differentiate(dy.reshape(-1, *dy.shape[-2:]))
 
     def backward(self, dy: Array) -> Array:
         self._dx.fill(0)
@@ -92,7 +92,7 @@ class PixelLinear(Linear):
     def differentiate(self, dy: Array) -> None:
         super().differentiate(dy)
         starts, gradients = self.weight.rows.starts, self.weight.gradients
-        kernels.add_up(dy[None], self._constants)
+        kernels.add_up(kernels.lanes(dy.shape[-1]), dy[None], self._constants)
         kernels.normalise_gradients(starts, gradients, self._scale, self._shift, self._constants)
 
 
@@ -144,7 +144,7 @@ class SparseConv(Layer):
     def differentiate(self, dy: Array) -> None:
         self._weight.differentiate(self._x, dy)
         if self._bias:
-            kernels.add_up(dy.reshape(1, len(dy), -1), self._bias.gradients)
+            self._bias.differentiate(dy.reshape(1, len(dy), -1))
 
     def backward(self, dy: Array) -> Array:
         self._dy_inside[...] = dy

@@ -59,7 +59,7 @@ class Sparse:
             whole(arrays.test, evaluated.width, *read_as),
         )
         width = sum(chain.width for chain in self._chains)
-        self._reader = Reader(arrays.training, width, *read_as, self._chains[0].features_read)
+        self._reader = Reader(arrays.training, width, *read_as)
         self._augment = None
         if recipe.augment != "none":
             self._augment = augmentation(recipe.augment, arrays.training.black(), task.seed)

@@ -81,9 +81,6 @@ class Weight(Protocol):
     def differentiate(self, x: Array, dy: Array) -> None:
         """The gradients of the values."""
 
-    def features_read(self) -> Array:
-        """Which of the inputs have a weight."""
-
 
 @dataclass(frozen=True)
 class Positions:
@@ -183,9 +180,6 @@ class SparseWeight:
             at.lanes, rows.starts, rows.offsets, x, at.reads, dy, rows.stride, at.writes, self.gradients
         )
 
-    def features_read(self) -> Array:
-        return np.flatnonzero(np.diff(self.backward.starts))
-
     def at(self, step: int, inputs: int, outputs: int, width: int) -> "SparseWeight":
         """The same weight on one step of a sequence: from x (steps, inputs, width) to y (steps, outputs, width)."""
         reads, writes = np.array([step * inputs * width]), np.array([step * outputs * width])
@@ -219,9 +213,6 @@ class DenseWeight:
     def differentiate(self, x: Array, dy: Array) -> None:
         self.gradients.copy_(product(torch.from_numpy(dy), torch.from_numpy(x).T))
 
-    def features_read(self) -> Array:
-        return np.arange(self.values.shape[1])
-
 
 BY_ONEDNN = 2**20
 """The multiply-adds from which oneDNN's start, some 12 microseconds, is paid for."""
@@ -242,3 +233,7 @@ class Bias:
 
     values: Array
     gradients: Array
+
+    def differentiate(self, dy: Array) -> None:
+        """The gradients, from derivatives (steps, outputs, width)."""
+        kernels.add_up(kernels.lanes(dy.shape[-1]), dy, self.gradients)
