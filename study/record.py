@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from study.errors import StudyError
+from study.errors import Damaged, StudyError
 from study.files import TEMPORARY, checksum, json_bytes, write_atomically
 
 SCHEMA: Literal[3] = 3
@@ -148,14 +148,14 @@ def write(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read a record. Raises StudyError, naming the file, where it is damaged or of another schema."""
+    """Read a record. Raises StudyError, naming the file, where it is Damaged or of another schema."""
     try:
         content = json.loads(path.read_bytes())
         stored = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise StudyError(f"{path} is not a whole record: delete it and run its cell again") from None
+        raise Damaged(f"{path} is not a whole record: delete it and run its cell again") from None
     if checksum(content) != stored:
-        raise StudyError(f"{path} was altered after it was written: delete it and run its cell again")
+        raise Damaged(f"{path} was altered after it was written: delete it and run its cell again")
     if content.get("schema_version") != SCHEMA:
         found = content.get("schema_version")
         raise StudyError(f"{path} has record schema {found}, not {SCHEMA}: read it with the version that wrote it")

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from study.errors import CellsFailed, StudyError
 from study.execute import forkserver
+from study.execute.stopping import Stopped
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -23,6 +24,8 @@ def application(configuration: DictConfig) -> float | None:
 
     try:
         return run_cell(configuration)
+    except Stopped as stopped:
+        sys.exit(_report_stop(stopped))
     except (StudyError, OSError) as error:
         sys.exit(_report(error))
 
@@ -37,6 +40,8 @@ def main() -> None:
     except CellsFailed as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stopped:
+        sys.exit(_report_stop(stopped))
     except (StudyError, OSError, HydraException, OmegaConfBaseException) as error:
         sys.exit(_report(error))
     except (ValueError, TypeError) as error:
@@ -44,7 +49,7 @@ def main() -> None:
             raise
         sys.exit(_report(StudyError(_misfit(error))))
     except KeyboardInterrupt:
-        print("interrupted: finished trainings are kept, the same command goes on from there", file=sys.stderr)
+        print("interrupted: finished trainings and checkpoints are kept, the same command goes on", file=sys.stderr)
         sys.exit(130)
 
 
@@ -65,6 +70,11 @@ def _misfit(error: BaseException) -> str:
     from study.config import explain_overrides
 
     return explain_overrides([word for word in sys.argv[1:] if "=" in word], str(error))
+
+
+def _report_stop(stopped: Stopped) -> int:
+    print(stopped, file=sys.stderr)
+    return 128 + stopped.signal_number
 
 
 def _report(error: BaseException) -> int:
