@@ -63,11 +63,15 @@ class Cluster(Settings):
 
 
 class Wandb(Settings):
-    """Weights & Biases. "offline" writes its files without an account, "online" uploads as well."""
+    """Weights & Biases. "offline" writes its files without an account, "online" uploads as well.
+
+    With `artifacts`, each cell's record and mask are artifacts of its run.
+    """
 
     mode: Literal["offline", "online", "disabled"] = "offline"
     project: str
     entity: str | None = None
+    artifacts: bool = Field(default=False, strict=True)
 
 
 class Run(Settings):
