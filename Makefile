@@ -10,10 +10,10 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format docs lock clean
+.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format docs wandb-sync lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  EXP=quickstart names an experiment of conf/experiment; ARGS='seed=0,1 cluster.workers=1' overrides settings"
 
 $(VENV)/run.stamp: requirements.txt
@@ -49,6 +49,9 @@ claims: setup ## the papers' claims and what the records say of each
 
 verify: setup ## rebuild everything from the published records elsewhere; fail on a difference from what is committed
 	@$(BIN)/python -m study.analysis --records results/records --verify
+
+wandb-sync: setup ## upload the W&B runs that were kept offline; ARGS=--dry-run shows them
+	@WANDB_DIR=$(OUTPUT) $(BIN)/wandb sync --yes $(ARGS)
 
 publish: ## copy an experiment's records to results/records, to be committed
 	@test -d $(OUTPUT)/records/$(EXP) || { echo "error: $(OUTPUT)/records/$(EXP) is missing: run make sweep EXP=$(EXP) first" >&2; exit 2; }

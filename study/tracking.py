@@ -13,9 +13,6 @@ from study.record import Record
 
 log = logging.getLogger(__name__)
 
-METRICS_EVERY_SECONDS = 30.0
-"""How often an open run samples the machine."""
-
 RECORD = "record.json"
 """The record among a run's files: scripts/import_wandb.py brings it back."""
 
@@ -90,12 +87,7 @@ class Tracker:
             config=settings,
             mode=self._settings.mode,
             dir=self._folder.parent,
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                x_save_requirements=False,
-                x_stats_sampling_interval=METRICS_EVERY_SECONDS,
-            ),
+            settings=wandb.Settings(silent=True, console="off", x_save_requirements=False),
         )
 
     @staticmethod
