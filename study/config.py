@@ -80,6 +80,7 @@ class Run(Settings):
     name: str = Field(pattern=r"^[\w.-]+$")
     output: Path
     dry_run: bool = Field(strict=True)
+    verbose: bool = Field(default=False, strict=True)
     cluster: Cluster
     wandb: Wandb
 

@@ -14,6 +14,7 @@ from study.compose import Composer
 from study.errors import CellsFailed
 from study.execute.stopping import on_signals
 from study.execute.sweep import Sweep, execute, open_sweep
+from study.life import life
 from study.standing import standing
 from study.terminal import Display
 
@@ -33,8 +34,9 @@ def launch(
     setup_globals()
     composer = Composer(context.config_loader, sweep_config)
     jobs = list(enumerate(job_overrides, start=first))
-    cells = [composer.cell(overrides)[0] for overrides in job_overrides]
-    sweep = open_sweep(cells, composer.cell(job_overrides[0])[1])
+    with life(f"planning {len(jobs):,} cells"):
+        cells = [composer.cell(overrides)[0] for overrides in job_overrides]
+        sweep = open_sweep(cells, composer.cell(job_overrides[0])[1])
     recorded_before = {cell: record.results.test_accuracy for cell, record in sweep.records.items()}
     _run(sweep)
     if sweep.run.dry_run:
@@ -57,9 +59,11 @@ def launch(
 
 
 def _run(sweep: Sweep) -> None:
-    display = Display()
+    display = Display(sweep.run.verbose)
     workers = sweep.run.cluster.workers
-    display.plan(sweep.run.name, standing(sweep.plan, sweep.store, set(sweep.records), workers, sweep.run.published))
+    with life("looking up what is done"):
+        found = standing(sweep.plan, sweep.store, set(sweep.records), workers, sweep.run.published)
+    display.plan(sweep.run.name, found)
     if sweep.run.dry_run:
         return
     todo = len(sweep.plan.cells) - len(sweep.records)

@@ -15,12 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from study.errors import CellsFailed, StudyError
 from study.execute import forkserver
 from study.execute.stopping import Stopped
+from study.life import life
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def application(configuration: DictConfig) -> float | None:
     """One cell. SystemExit passes through Hydra without its traceback."""
-    from study.launch import run_cell
+    with life("importing torch"):
+        from study.launch import run_cell
 
     try:
         return run_cell(configuration)
@@ -35,6 +37,8 @@ def main() -> None:
     forkserver.start()
     OmegaConf.register_new_resolver("cell_name", _cell_name)
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    if {"-v", "--verbose"} & set(sys.argv):
+        sys.argv = [word for word in sys.argv if word not in ("-v", "--verbose")] + ["verbose=true"]
     try:
         application()
     except CellsFailed as error:

@@ -155,6 +155,8 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     def finished(self, training: str) -> None:
         """Record the cells for which this training was the last."""
+        if self._sweep.run.verbose:
+            self._display.trained(training, self._sweep.store.result(training))
         for planned, lacking in self._by_training.pop(training, []):
             lacking.discard(training)
             if not lacking:
