@@ -102,8 +102,7 @@ class Sparse:
 
     def _differentiate(self, x: Array, labels: Array) -> None:
         """The gradients of the mean loss over a batch, which is added to the losses."""
-        self._sums.fill(0)
-        begin = 0
+        gradients, begin = self._numbers.gradients, 0
         for chain in self._chains:
             block = slice(begin, begin + chain.width)
             logits = chain.forward(x[..., block], len(labels[block]))
@@ -111,9 +110,12 @@ class Sparse:
             loss, _ = kernels.cross_entropy(logits, labels[block], len(labels), derivatives)
             self._loss += loss / len(labels)
             chain.backward(derivatives)
-            self._sums += self._numbers.gradients
             begin = block.stop
-        self._numbers.gradients[...] = self._sums
+            if len(self._chains) > 1:
+                self._sums += gradients
+        if len(self._chains) > 1:
+            gradients[...] = self._sums
+            self._sums.fill(0)
 
     def _evaluate(self, batches: Iterable[Examples]) -> Evaluation:
         loss, right, count = 0.0, 0, 0
