@@ -86,6 +86,8 @@ def main() -> None:
             print(f"\r{imported} records imported, {without} runs without one", end="", flush=True)
     except (StudyError, OSError, ValueError, wandb.Error) as error:
         sys.exit(f"\nerror: {error}")
+    if not imported:
+        sys.exit(f"error: no run of {arguments.project} has a record: look at the project's name and --experiment")
     print(f"\nnext: make figures, from {arguments.output}/records")
 
 

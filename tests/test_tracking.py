@@ -20,6 +20,7 @@ from study.methods import settings_schema
 from study.record import Record, read
 from study.tracking import RECORD, Tracker
 from tests.conftest import ROOT, environment
+from tests.wandb_server import serving
 
 PATH = next((ROOT / "results" / "records" / "quickstart").glob("snip-0.95-seed0-*.json"))
 
@@ -163,3 +164,21 @@ def test_a_damaged_record_is_said(run: OfflineRun, tmp_path: Path) -> None:
         import_wandb.import_run(run, tmp_path)
     record.unlink()
     assert import_wandb.import_run(run, tmp_path) is None
+
+
+def test_a_projects_records_are_read_by_wandbs_public_api(tmp_path: Path) -> None:
+    """Against a stand-in for the server, on this machine."""
+    paths = sorted(PATH.parent.glob("snip-*.json"))[:2]
+    runs = {f"quickstart-{index}": path.read_bytes() for index, path in enumerate(paths)} | {"unfinished": None}
+    words = [sys.executable, "-m", "scripts.import_wandb", "team/study", "--output", str(tmp_path)]
+    with serving(runs) as address:
+        known = environment() | {"WANDB_BASE_URL": address, "WANDB_API_KEY": 40 * "a"}
+        done = subprocess.run(words, cwd=ROOT, env=known, capture_output=True, text=True, timeout=120)
+        none = subprocess.run(
+            [*words, "--experiment", "other"], cwd=ROOT, env=known, capture_output=True, text=True, timeout=120
+        )
+    assert done.returncode == 0, done.stderr
+    assert "2 records imported, 1 runs without one" in done.stdout
+    assert {path.name for path in tmp_path.glob("records/quickstart/*")} == {path.name for path in paths}
+    assert all((tmp_path / "records" / "quickstart" / path.name).read_bytes() == path.read_bytes() for path in paths)
+    assert none.stderr == "error: no run of team/study has a record: look at the project's name and --experiment\n"
