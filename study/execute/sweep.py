@@ -74,8 +74,8 @@ def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
     while True:
         try:
             missing = sweep.missing
-            recorder = Recorder(sweep, display, missing)
-            with recorder:
+            with Recorder(sweep, display) as recorder:
+                recorder.begin(missing)
                 if missing:
                     _run(missing, sweep, display, recorder, stop)
             return
@@ -126,14 +126,18 @@ class Recorder(AbstractContextManager["Recorder"]):
     `latest` is the last accuracy that was measured, for the display. Leaving the block waits for W&B.
     """
 
-    def __init__(self, sweep: Sweep, display: Display, missing: Collection[str]) -> None:
+    def __init__(self, sweep: Sweep, display: Display) -> None:
         self._sweep, self._display, self._tracker = sweep, display, Tracker(sweep.run)
         self._by_training: dict[str, list[tuple[PlannedCell, set[str]]]] = defaultdict(list)
         self._own: dict[str, list[Cell]] = defaultdict(list)
         self.latest = ""
-        for planned in sweep.plan.cells:
-            if planned.cell.id in sweep.records:
-                self._tracker.mirror(sweep.records[planned.cell.id], self._files(planned))
+
+    def begin(self, missing: Collection[str]) -> None:
+        """Mirror what is recorded, record what needs no training, and note what the other cells wait for."""
+        records = self._sweep.records
+        for planned in self._sweep.plan.cells:
+            if planned.cell.id in records:
+                self._tracker.mirror(records[planned.cell.id], self._files(planned))
                 continue
             self._own[planned.training.id].append(planned.cell)
             lacking = {node.id for node in planned.trainings if node.id in missing}
