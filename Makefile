@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format docs wandb-sync lock clean
+.PHONY: help setup data sweep plan figures report claims verify publish test test-slow lint format docs wandb-sync lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ plan: setup ## what an experiment needs, what is done, how long the rest takes; 
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
 
+report: setup ## all of that, and results/report.html: a page to sort and to filter, which needs no network
+	@$(BIN)/python -m study.analysis --page
+
 claims: setup ## the papers' claims and what the records say of each
 	@$(BIN)/python -m study.analysis --claims
 
@@ -53,9 +56,8 @@ verify: setup ## rebuild everything from the published records elsewhere; fail o
 wandb-sync: setup ## upload the W&B runs that were kept offline; ARGS=--dry-run shows them
 	@WANDB_DIR=$(OUTPUT) $(BIN)/wandb sync --yes $(ARGS)
 
-publish: ## copy an experiment's records to results/records, to be committed
-	@test -d $(OUTPUT)/records/$(EXP) || { echo "error: $(OUTPUT)/records/$(EXP) is missing: run make sweep EXP=$(EXP) first" >&2; exit 2; }
-	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
+publish: setup ## copy an experiment's records, and the masks that figures need, to results/records, to be committed
+	@$(BIN)/python -m study.publish --output $(OUTPUT) $(EXP)
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"

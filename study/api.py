@@ -30,7 +30,7 @@ from study.models import prunable
 
 __all__ = ["apply", "prunable"]
 
-DRAWING = ("scoring_examples", "examples_per_class", "batches", "augment", "scored")
+DRAWING = ("scoring_examples", "examples_per_class", "batches", "augment", "scored", "scoring_class")
 """Settings of the sweeps that the caller decides by the batches and weights that it gives."""
 
 GIVEN = ("model", "batch", "inputs", "train")

@@ -28,10 +28,3 @@ def test_clean_deletes_no_result(checkout: Path) -> None:
     assert make(checkout, "clean").returncode == 0
     assert not (checkout / ".venv").exists()
     assert all((checkout / name).read_text() == name for name in KEPT)
-
-
-def test_publishing_what_was_not_run_deletes_no_published_record(checkout: Path) -> None:
-    done = make(checkout, "publish", "EXP=quickstart")
-    assert done.returncode != 0
-    assert "run make sweep EXP=quickstart first" in done.stderr
-    assert (checkout / "results/records/quickstart/b.json").exists()

@@ -7,8 +7,6 @@ import pandas as pd
 from study.analysis.load import load
 from study.errors import StudyError
 
-NESTED = ["kept", "prunable", "curves"]
-
 
 def records(folder: str | Path) -> pd.DataFrame:
     """One row a cell of an experiment: settings and results, accuracies in percent.
@@ -17,7 +15,9 @@ def records(folder: str | Path) -> pd.DataFrame:
     experiment's grid that has not run has the status "missing". Raises StudyError where there are no records, or
     they are damaged or of several kinds.
     """
-    return _cells(folder).drop(columns=NESTED)
+    cells = _cells(folder)
+    nested = [name for name in cells if cells[name].map(lambda value: isinstance(value, (dict, list))).any()]
+    return cells.drop(columns=nested)
 
 
 def curves(folder: str | Path) -> pd.DataFrame:
