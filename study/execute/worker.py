@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -31,13 +31,19 @@ from study.store import Store
 from study.training import engines, memory
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
-from study.training.loop import Outcome, Snapshot, Snapshots, Time, timed, train
+from study.training.loop import Outcome, Point, Snapshot, Snapshots, Time, timed, train
 
 OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
 
 
+Points = dict[str, list[Point]]
+"""What was measured of each training since it was last told."""
+
+
 def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cluster: Cluster) -> None:
     """Run packs of trainings as they come; answer each with the error that ended it, if one did, and `run_pack`'s.
+
+    What is measured on the way is told as it comes (`Points`).
 
     `reported` is a shared integer for the iterations done of the training in hand, `stopping` one that is set for the
     worker to checkpoint it and give it back. A worker ends with its driver. Signals that a terminal or Slurm sends to
@@ -60,13 +66,20 @@ def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cl
         except EOFError:
             return
         try:
-            failures = run_pack(pack, Store(folder), cluster, reported, stopping)
+            failures = run_pack(pack, Store(folder), cluster, reported, stopping, connection.send)
             connection.send((None, failures))
         except (StudyError, OSError) as error:
             connection.send((error, {}))
 
 
-def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> dict[str, str]:
+def run_pack(
+    pack: list[Node],
+    store: Store,
+    cluster: Cluster,
+    reported: Any,
+    stopping: Any,
+    tell: Callable[[Points], None] = lambda points: None,
+) -> dict[str, str]:
     """Run trainings that need none of each other, and store them; those that somebody else runs are left out.
 
     Where memory runs out, half of them are run at a time. Gives what went wrong with those that failed. Raises
@@ -92,7 +105,7 @@ def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, st
                 prepared.append(_prepare(node, store, cluster))
         for together in _side_by_side(prepared):
             with failing([one.node for one in together]):
-                _run(together, store, cluster, reported, stopping)
+                _run(together, store, cluster, reported, stopping, tell)
 
     def run(nodes: list[Node]) -> None:
         left = [node for node in nodes if not (node.id in failures or store.has_training(node.id))]
@@ -155,7 +168,14 @@ def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
         yield from (group[i : i + size] for i in range(0, len(group), size))
 
 
-def _run(together: list[Prepared], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> None:
+def _run(
+    together: list[Prepared],
+    store: Store,
+    cluster: Cluster,
+    reported: Any,
+    stopping: Any,
+    tell: Callable[[Points], None],
+) -> None:
     """Train and store, checkpointing in between. Raises StopAsked."""
     arguments, engine = together[0].node.arguments, together[0].engine
     part = {name: arguments[name] for name in ("since", "until") if name in arguments}
@@ -171,8 +191,15 @@ def _run(together: list[Prepared], store: Store, cluster: Cluster, reported: Any
         reported.value = iteration - part.get("since", 0)
         checkpoints.after_stretch(snapshots)
 
+    told = [0] * len(together)
+
+    def after_evaluation(outcomes: Sequence[Outcome]) -> None:
+        points = [outcome.curves.points(count) for outcome, count in zip(outcomes, told, strict=True)]
+        tell({one.node.id: new for one, new in zip(together, points, strict=True)})
+        told[:] = [count + len(new) for count, new in zip(told, points, strict=True)]
+
     saved = [one.saved for one in together if one.saved]
-    outcomes = train([one.task for one in together], engine, after_stretch, saved=saved, **part)
+    outcomes = train([one.task for one in together], engine, after_stretch, after_evaluation, saved=saved, **part)
     for one, outcome in zip(together, outcomes, strict=True):
         network = one.task.network
         weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}

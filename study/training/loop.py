@@ -19,6 +19,10 @@ STRETCH_SECONDS = 1.0
 """About how long an engine is left alone."""
 
 
+Point = dict[str, int | float | None]
+"""One evaluation, by the names of `Curves`."""
+
+
 @dataclass
 class Curves:
     """Measurements by iteration. Losses are mean cross-entropies in nats, accuracies fractions.
@@ -33,6 +37,11 @@ class Curves:
     validation_accuracy: list[float] = field(default_factory=list)
     test_loss: list[float | None] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
+
+    def points(self, since: int) -> list[Point]:
+        """All but the first `since` evaluations, one by one."""
+        rows = zip(*(values[since:] for values in vars(self).values()), strict=True)
+        return [dict(zip(vars(self), row, strict=True)) for row in rows]
 
     def add(self, iteration: int, train_loss: float | None, validation: Evaluation, test: Evaluation) -> None:
         self.iteration.append(iteration)
@@ -79,7 +88,7 @@ class Snapshot:
 Snapshots = Callable[[], list[Snapshot]]
 
 
-def _go_on(iteration: int, snapshots: Snapshots) -> None:
+def _go_on(*_: object) -> None:
     pass
 
 
@@ -87,6 +96,7 @@ def train(
     tasks: Sequence[Task],
     engine: Callable[[Sequence[Task]], Engine],
     after_stretch: Callable[[int, Snapshots], None] = _go_on,
+    after_evaluation: Callable[[Sequence[Outcome]], None] = _go_on,
     *,
     since: int = 0,
     until: int | None = None,
@@ -101,7 +111,8 @@ def train(
     stream an iteration. Training ends at the evaluation after which no task has a finite loss.
 
     `after_stretch` is called every so often, with the iterations done and what takes a snapshot of each task; it ends
-    the training where it raises. With `saved`, snapshots after one iteration, tasks go on from there.
+    the training where it raises. `after_evaluation` is called with what has been measured so far. With `saved`,
+    snapshots after one iteration, tasks go on from there.
     """
     recipe = tasks[0].recipe
     last = recipe.iterations if until is None else until
@@ -119,6 +130,7 @@ def train(
             for outcome, loss, held_out in zip(outcomes, losses, running.evaluate(), strict=True):
                 if outcome.diverged_at is None:
                     outcome.curves.add(iteration, loss, *held_out)
+        after_evaluation(outcomes)
 
     def snapshots() -> list[Snapshot]:
         states = running.states()
