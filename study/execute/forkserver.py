@@ -5,7 +5,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-PRELOADED = ["study.execute.worker", "hydra"]
+PRELOADED = ["study.execute.worker", "torch._dynamo", "hydra"]  # counting operations imports the second
 
 
 def start() -> None:

@@ -15,11 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from study import data, models, provenance
 from study.cell import Dataset, Model, Recipe
 from study.config import Cluster
 from study.data import Examples
+from study.energy import meter, work
+from study.energy.meter import Spent
 from study.errors import StudyError
 from study.lineage import Node, initial, step_function
 from study.models.flops import flops
@@ -28,7 +31,7 @@ from study.store import Store
 from study.training import engines
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
-from study.training.loop import Outcome, Time, timed, train
+from study.training.loop import Outcome, timed, train
 
 
 def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster) -> None:
@@ -37,6 +40,7 @@ def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster)
     `reported` is a shared integer for the iterations done of the training in hand. A worker ends with its driver.
     """
     torch.set_num_threads(1)
+    meter.start(cluster.device, cluster.core_watts, cluster.workers)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = multiprocessing.parent_process()
     assert driver is not None, "workers are started by a driver"
@@ -76,6 +80,7 @@ def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any) ->
 
     def report(iteration: int) -> None:
         reported.value = iteration
+        meter.current().read()  # counters wrap
 
     with ExitStack() as claims, engines.computing_in(cluster.precision, torch.device(cluster.device)):
         prepared = []
@@ -92,23 +97,24 @@ def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any) ->
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that can begin, and how long its mask took."""
+    """A training that can begin, and what its mask took."""
 
     node: Node
     task: Task
     engine: engines.AnyEngine
-    masking: Time
+    masking: Spent
+    scoring: int
 
 
 def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
     seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
     split = data.split(Dataset(**node.arguments["dataset"]), seed)
-    values, masking = Values(store), Time()
-    with timed([masking]):
+    values, masking = Values(store), Spent()
+    with timed([masking]), FlopCounterMode(display=False) as counter:
         network = values.of(node.arguments["start"]).to(cluster.device)
         mask = values.of(node.arguments["mask"])
     task = Task(network, mask, split, recipe, seed)
-    return Prepared(node, task, engines.choose(cluster.engine, task), masking)
+    return Prepared(node, task, engines.choose(cluster.engine, task), masking, counter.get_total_flops())
 
 
 def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
@@ -129,22 +135,30 @@ def _run(together: list[Prepared], store: Store, report: Callable[[int], None]) 
 
 
 def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
-    network, mask = one.task.network, one.task.mask
-    inputs = one.task.data.arrays.training.inputs.shape[1:]
+    network, mask, split = one.task.network, one.task.mask, one.task.data
+    inputs = split.arrays.training.inputs.shape[1:]
+    prunable = {name: keep.numel() for name, keep in mask.items()}
+    kept = {name: int(keep.sum()) for name, keep in mask.items()}
+    operations, points = flops(network, inputs), outcome.curves.iteration
+    iterations, forward = points[-1] - points[0], work.forward(operations, prunable, kept)
+    trained = work.training(forward, iterations * one.task.recipe.batch_size)
+    evaluated = forward * len(points) * (len(split.validation) + len(split.arrays.test))
     return {
-        "prunable": {name: kept.numel() for name, kept in mask.items()},
-        "kept": {name: int(kept.sum()) for name, kept in mask.items()},
+        "prunable": prunable,
+        "kept": kept,
         "effective": effective(network, mask, inputs),
-        "flops": flops(network, inputs),
+        "flops": operations,
+        "bytes": work.sizes(kept, prunable, {name: len(keep) for name, keep in mask.items()}),
         "diverged_at": outcome.diverged_at,
         "curves": asdict(outcome.curves),
         "cost": {
             "engine": one.engine.__name__.lower(),
             "together": together,
-            "iterations": outcome.curves.iteration[-1] - outcome.curves.iteration[0],
-            "mask": asdict(one.masking),
-            "training": asdict(outcome.training),
-            "evaluation": asdict(outcome.evaluation),
+            "iterations": iterations,
+            "mask": asdict(one.masking) | {"flops": one.scoring},
+            "training": asdict(outcome.training) | {"flops": trained},
+            "evaluation": asdict(outcome.evaluation) | {"flops": evaluated},
+            "meter": meter.current().described(),
         },
         "circumstances": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,7 +1,6 @@
 """The training loop: data order, evaluation, curves and divergence, whatever engine does the arithmetic."""
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 
 from study.cell import Recipe
+from study.energy import meter
+from study.energy.meter import Spent
 from study.seeding import stream
 from study.training.engines.engine import STRETCH, Engine, Evaluation, Task
 
@@ -40,21 +41,13 @@ class Curves:
 
 
 @dataclass
-class Time:
-    """Seconds that a training took: by the clock, and of one core. Trainings side by side share alike."""
-
-    wall: float = 0.0
-    cpu: float = 0.0
-
-
-@dataclass
 class Outcome:
     """What a training leaves beside the network itself. `diverged_at`: the first evaluation with a loss not finite."""
 
     curves: Curves = field(default_factory=Curves)
     diverged_at: int | None = None
-    training: Time = field(default_factory=Time)
-    evaluation: Time = field(default_factory=Time)
+    training: Spent = field(default_factory=Spent)
+    evaluation: Spent = field(default_factory=Spent)
 
 
 def train(
@@ -108,13 +101,13 @@ def train(
 
 
 @contextmanager
-def timed(times: Sequence[Time]) -> Iterator[None]:
-    """Add the time that the block takes, each its share."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(phases: Sequence[Spent]) -> Iterator[None]:
+    """Add what the block takes, each its share by floating-point operations: side by side all do the same."""
+    before = meter.current().read()
     yield
-    for one in times:
-        one.wall += (time.perf_counter() - wall) / len(times)
-        one.cpu += (time.process_time() - cpu) / len(times)
+    after = meter.current().read()
+    for phase in phases:
+        phase.add(before, after, 1 / len(phases))
 
 
 def _finite(value: float | None) -> float | None:
