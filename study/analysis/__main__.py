@@ -12,12 +12,13 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from study.analysis import claims, figures, tables
+from study.analysis import claims, cost_figures, cost_tables, figures, tables
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import experiments, find, load, measured
 from study.analysis.reference import PAPER_TABLES, Study, compare
 from study.analysis.report import report
 from study.analysis.statistics import Verdict
+from study.energy.carbon import Region, read_region, regions
 from study.errors import StudyError
 from study.files import write_atomically
 
@@ -34,6 +35,12 @@ def main() -> None:
     )
     parser.add_argument("--records", type=Path, help=f"folder of records; default: {OWN}, else {PUBLISHED}")
     parser.add_argument("--results", type=Path, default=Path("results"), help=f"folder of tables/, figures/, {REPORT}")
+    parser.add_argument(
+        "--energy", default="world", help=f"the grid for carbon and money, of conf/energy: {', '.join(regions())}"
+    )
+    parser.add_argument(
+        "--factor", action="append", default=[], metavar="NAME=VALUE", help="an own figure in it: intensity.mid=0.3"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--claims", action="store_true", help="print the verdicts on the papers' claims; write nothing")
     what.add_argument(
@@ -42,15 +49,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
     try:
+        region = read_region(arguments.energy, arguments.factor)
         found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
         study = {name: load(folder) for name, folder in found.items()}
         if arguments.claims:
             _print_claims(_judge(study)[1])
         elif arguments.verify:
-            _verify(study, arguments.results)
+            _verify(study, arguments.results, region)
         else:
             for name, cells in study.items():
-                rebuild(name, cells, arguments.results)
+                rebuild(name, cells, arguments.results, region)
                 _print_table(name, cells, found[name], arguments.results)
             if not arguments.experiment:
                 rebuild_papers(study, arguments.results)
@@ -60,12 +68,16 @@ def main() -> None:
         sys.exit(2)
 
 
-def rebuild(experiment: str, cells: pd.DataFrame, results: Path) -> None:
-    """Write an experiment's own table and figure."""
+def rebuild(experiment: str, cells: pd.DataFrame, results: Path, region: Region) -> None:
+    """Write an experiment's own tables and figures: of accuracy, and of what it costs."""
     caption = _caption(experiment, cells)
     tables.write(tables.aggregate(cells), results / "tables" / experiment, caption)
     if panels := figures.accuracy(measured(cells)):
         figures.save(panels, results / "figures" / experiment, caption)
+    if len(priced := cost_tables.known(measured(cells))):
+        cost_tables.write(priced, results / "tables" / f"{experiment}_cost", experiment, region)
+        if panels := cost_figures.panels(priced):
+            figures.save(panels, results / "figures" / f"{experiment}_cost", cost_figures.caption(experiment, priced))
 
 
 def rebuild_papers(study: Study, results: Path) -> None:
@@ -86,12 +98,12 @@ def _judge(study: Study) -> tuple[Registry, list[Finding], dict[str, pd.DataFram
     return registry, claims.judge(registry.claims, study, compared), compared
 
 
-def _verify(study: Study, results: Path) -> None:
+def _verify(study: Study, results: Path, region: Region) -> None:
     """Raises StudyError that names the files that are not what the records give."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         for name, cells in study.items():
-            rebuild(name, cells, fresh)
+            rebuild(name, cells, fresh, region)
         rebuild_papers(study, fresh)
         made, committed = _generated(fresh), _generated(results)
     if different := sorted(name for name in made | committed if made.get(name) != committed.get(name)):

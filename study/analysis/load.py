@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from study.analysis import cost
 from study.analysis.grid import Cell, expected
 from study.errors import StudyError
 from study.record import Record, read_folder
@@ -53,7 +54,7 @@ def load(folder: Path) -> pd.DataFrame:
 
     A method whose settings or control vary is told apart by them: "SNIP, scoring_examples 10". Where nothing is pruned
     and nothing controlled, the method is "dense". Accuracies and errors are in percent; `kept` and `prunable` count
-    weights by layer. A missing cell has the status "missing" and no values.
+    weights by layer; costs are those of study/analysis/cost.py. A missing cell has the status "missing" and no values.
 
     Raises StudyError for a file that is not a record; for records of another experiment or of several versions of
     torch; for one cell twice; and where settings under one name differ, among records or from the configuration.
@@ -72,7 +73,7 @@ def load(folder: Path) -> pd.DataFrame:
         [_settings(cell, label) | {"status": MISSING} for cell, label in zip(grid, labels[len(records) :], strict=True)]
     )
     cells = pd.concat([found, planned], ignore_index=True) if grid else found
-    return cells[~cells.duplicated(KEY)].reset_index(drop=True)
+    return cost.relative(cells[~cells.duplicated(KEY)].reset_index(drop=True))
 
 
 def measured(cells: pd.DataFrame) -> pd.DataFrame:
@@ -146,4 +147,5 @@ def _values(record: Record) -> dict[str, Any]:
         "kept": results.kept,
         "prunable": results.prunable,
         "curves": results.curves,
+        **cost.of_record(record),
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from study.analysis import grid
+from study.analysis import cost_figures, cost_tables, grid
 from study.analysis.claims import Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
 from study.analysis.load import measured
@@ -36,6 +36,8 @@ def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[st
         METHOD,
         "## The claims",
         *(_claims(source, members) for source, members in _by_source(findings).items()),
+        "## What it costs",
+        *cost_tables.section(study),
         "## Tables",
         _tables(compared),
         "## Figures",
@@ -117,6 +119,11 @@ def _figures(study: Study) -> str:
         if not figure.cells(study).empty
     ]
     parts += [f"![{name}](figures/{name}-slide.png)" for name, cells in study.items() if accuracy(measured(cells))]
+    parts += [
+        f"![{name}, costs](figures/{name}_cost-slide.png)"
+        for name, cells in study.items()
+        if cost_figures.panels(cost_tables.known(measured(cells)))
+    ]
     waiting = [figure.title for figure in PAPER_FIGURES if figure.cells(study).empty]
     if waiting:
         parts.append("Not yet measured:\n\n" + "\n".join(f"- {title}" for title in waiting))
