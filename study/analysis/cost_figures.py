@@ -121,16 +121,13 @@ def _scoring(cells: pd.DataFrame, axes: Axes) -> None:
         part = means[means["sparsity"] == sparsity]
         label = f"{100 * sparsity:.4g} % removed"
         axes.plot(part["scoring_joules"], part["test_accuracy"], color=colour, marker=marker, label=label)
-    top = means[means["sparsity"] == means["sparsity"].min()]
+    top, last = means[means["sparsity"] == means["sparsity"].min()], 0.0
     for row in top.to_dict("records"):
-        axes.annotate(
-            f"{row['examples']:,.0f}",
-            (row["scoring_joules"], row["test_accuracy"]),
-            textcoords="offset points",
-            xytext=(0, 5),
-            ha="center",
-            fontsize="x-small",
-        )
+        if row["scoring_joules"] > 1.3 * last:
+            place = (row["scoring_joules"], row["test_accuracy"])
+            look = {"textcoords": "offset points", "xytext": (0, 6), "ha": "center", "fontsize": "x-small"}
+            axes.annotate(f"{row['examples']:,.0f}", place, **look)
+            last = row["scoring_joules"]
     axes.set(xlabel="energy of scoring, J (numbers: examples)", ylabel="test accuracy, %", xscale="log")
     _plain(axes.xaxis)
 
