@@ -27,9 +27,9 @@ TINY = ["recipe.iterations=2", "recipe.evaluate_every=1", "recipe.batch_size=4",
 @pytest.fixture(autouse=True)
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hydra's configurations, and a few random images of the true shape for every data set."""
-    for folder in ("train", "test"):
-        for label in range(1000):
-            (tmp_path / "imagenet" / folder / f"class{label:03}").mkdir(parents=True)
+    for name, classes in {"imagenet": 1000, "cifar10-jpeg": 10}.items():
+        for folder, label in itertools.product(("train", "test"), range(classes)):
+            (tmp_path / name / folder / f"class{label:03}").mkdir(parents=True)
     monkeypatch.setenv("PRUNING_STUDY_DATA", str(tmp_path))
 
     def load(name: str, size: int = 0) -> Arrays:

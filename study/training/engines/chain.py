@@ -11,23 +11,18 @@ from study.data.arrays import Part
 from study.models import prunable
 from study.models.rnn import GRU, LSTM, Rows
 from study.training.engines.layers import (
-    Array,
-    Bias,
-    DenseWeight,
     Flatten,
     ImageRows,
     Layer,
     Linear,
     MaxPool,
-    Numbers,
     PixelLinear,
     ReLU,
     SparseConv,
-    SparseGRU,
-    SparseLSTM,
     TorchLayers,
-    linear_weight,
 )
+from study.training.engines.recurrent import SparseGRU, SparseLSTM
+from study.training.engines.weights import Array, Bias, DenseWeight, Numbers, linear_weight
 
 SPARSE_BELOW = {nn.Linear: 0.4, nn.Conv2d: 0.4, LSTM: 0.12, GRU: 0.4}
 """The density below which kernels over kept weights are faster than dense ones, as measured."""
@@ -101,12 +96,9 @@ class Chain:
         return isinstance(self._layers[self._first], PixelLinear)
 
     @property
-    def features_read(self) -> Array | None:
-        """The features of the input that a first linear layer reads; None where all may be read."""
-        match self._layers:
-            case [Flatten(), Linear() as linear, *_]:
-                return linear.weight.features_read()
-        return None
+    def takes_blocks(self) -> bool:
+        """Whether a batch may pass block by block: what convolutions leave then stays in the cache."""
+        return isinstance(self._layers[0], SparseConv) and not self._torch_layers
 
     def forward(self, x: Array, count: int) -> Array:
         """The outputs for a batch of which the first `count` examples are real."""

@@ -1,16 +1,18 @@
 """Numba kernels of the sparse engine: real sparsity on a CPU.
 
-Activations lie feature by feature, the examples of a batch side by side, LANES at a time. A kept weight is then one
-multiply-add over LANES contiguous numbers, and so costs 2 LANES floating-point operations whatever its neighbours
-are: no gather of single numbers, and no work for pruned weights. A convolution is the same sum at every position of
-its output, a linear layer has one position; so two kernels serve both, one for sums (forward, and backward to the
-inputs through the transposed weights), one for inner products (backward to the weights).
+Activations lie feature by feature, the examples of a batch side by side. A kept weight is then one multiply-add over
+contiguous numbers, and so costs two floating-point operations an example whatever its neighbours are: no gather of
+single numbers, and no work for pruned weights. A convolution is the same sum at every position of its output, a linear
+layer has one position; so two kernels serve both, one for sums (forward, and backward to the inputs through the
+transposed weights), one for inner products (backward to the weights). A position is a vector of 16, 32 or 64 numbers,
+its lanes; in a row of an image it may span several pixels.
 
 All arrays are flat; offsets and positions count their elements. Costs below are multiply-adds, k kept weights, p
 positions. Sums are in a fixed order: results are equal bit for bit on machines with the same vector instructions.
 The layout and the kernels are this project's own.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -19,27 +21,52 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+from numpy.typing import NDArray
 
 LANES = 64
-"""Examples that one multiply-add spans: four registers of AVX-512 in single precision."""
+"""The most numbers that one multiply-add spans: four registers of AVX-512 in single precision."""
+
+FEWEST_LANES = 16
+
+CACHE_LINE = 64  # bytes
 
 INT = ir.IntType(64)
 BYTE = ir.IntType(8)
 CONTRACT = ["contract"]
 
+U8, U16, U32 = np.uint64(8), np.uint64(16), np.uint64(32)
+EIGHTHS, QUARTERS, HALVES = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00000000FFFFFFFF)
+
 kernel = njit(error_model="numpy", cache=True)
 """Compiled at first use, in a second or so, and kept in __pycache__ (or NUMBA_CACHE_DIR) for the next process."""
 
 
-class _Vectors:
-    """LLVM code for LANES contiguous numbers of flat arrays."""
+def lanes(length: int) -> tuple[int, ...]:
+    """The lanes that divide a length in numbers, at most LANES, as a tuple of one item for each FEWEST_LANES.
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, arrays: dict[Any, Any]) -> None:
-        self.builder = builder
+    Numba compiles a kernel anew for each length of a tuple, so that vectors have a size that is known to it.
+    """
+    return (0,) * (math.gcd(length, LANES) // FEWEST_LANES)
+
+
+def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
+    """An array that begins at a cache line: a vector that lies across two takes twice as long to read."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + CACHE_LINE, np.uint8)
+    begin = -memory.ctypes.data % CACHE_LINE
+    aligned: NDArray[Any] = memory[begin : begin + size].view(dtype).reshape(shape)
+    return aligned
+
+
+class _Vectors:
+    """LLVM code for as many contiguous numbers of flat arrays as there are lanes."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder, lanes: Any, arrays: dict[Any, Any]) -> None:
+        self.builder, self.lanes = builder, lanes.count * FEWEST_LANES
         self._data = {name: make_array(kind)(context, builder, array).data for name, (kind, array) in arrays.items()}
         kinds = (pointer.type.pointee for pointer in self._data.values())
         self.scalar = next(kind for kind in kinds if not isinstance(kind, ir.IntType))
-        self.type = ir.VectorType(self.scalar, LANES)
+        self.type = ir.VectorType(self.scalar, self.lanes)
         self._align = 4 if isinstance(self.scalar, ir.FloatType) else 8
 
     def element(self, array: str, index: Any) -> Any:
@@ -67,8 +94,8 @@ class _Vectors:
         """A vector of one number."""
         undefined = ir.Constant(self.type, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        return self.builder.shuffle_vector(first, undefined, lanes)
+        firsts = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, undefined, firsts)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         return self.builder.fadd(self.builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
@@ -76,13 +103,13 @@ class _Vectors:
     def total(self, vector: Any) -> Any:
         """The sum over the lanes, as a tree."""
         suffix = "f32" if isinstance(self.scalar, ir.FloatType) else "f64"
-        name = f"llvm.vector.reduce.fadd.v{LANES}{suffix}"
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}{suffix}"
         signature = ir.FunctionType(self.scalar, [self.scalar, self.type])
         reduce = cgutils.get_or_insert_function(self.builder.module, signature, name)
         return self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), vector], fastmath=["reassoc"])
 
     def _at(self, array: str, offset: Any, of: Any) -> Any:
-        vectors = ir.VectorType(of, LANES).as_pointer()
+        vectors = ir.VectorType(of, self.lanes).as_pointer()
         return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors)
 
 
@@ -90,6 +117,7 @@ def _add_sums(group: int) -> Any:
     @intrinsic
     def add_sums(
         typing: Any,
+        lanes: Any,
         x: Any,
         positions_x: Any,
         p: Any,
@@ -102,21 +130,21 @@ def _add_sums(group: int) -> Any:
         to: Any,
         positions_y: Any,
     ) -> Any:
-        """y[to + positions_y[i]:] += the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], by LANES.
+        """y[to + positions_y[i]:] += the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], by lanes.
 
         For k from begin to end, and `group` values of i from p on: weights are read once for all.
         """
         integer = types.int64
         signature = types.void(
-            x, positions_x, integer, integer, integer, offsets, order, values, y, integer, positions_y
+            lanes, x, positions_x, integer, integer, integer, offsets, order, values, y, integer, positions_y
         )
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y = arguments
+            _, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y = arguments
             kinds = signature.args
-            arrays = {"x": (kinds[0], x), "positions_x": (kinds[1], positions_x), "offsets": (kinds[5], offsets)}
-            arrays |= {"order": (kinds[6], order), "values": (kinds[7], values), "y": (kinds[8], y)}
-            v = _Vectors(context, builder, arrays | {"positions_y": (kinds[10], positions_y)})
+            arrays = {"x": (kinds[1], x), "positions_x": (kinds[2], positions_x), "offsets": (kinds[6], offsets)}
+            arrays |= {"order": (kinds[7], order), "values": (kinds[8], values), "y": (kinds[9], y)}
+            v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[11], positions_y)})
             each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
             reads = [v.element("positions_x", i) for i in each]
             writes = [builder.add(to, v.element("positions_y", i)) for i in each]
@@ -139,30 +167,39 @@ def _add_sums(group: int) -> Any:
 def _inner_products(group: int) -> Any:
     @intrinsic
     def inner_products(
-        typing: Any, x: Any, offsets: Any, k: Any, positions_x: Any, y: Any, to: Any, positions_y: Any, products: Any
+        typing: Any,
+        lanes: Any,
+        x: Any,
+        offsets: Any,
+        k: Any,
+        positions_x: Any,
+        y: Any,
+        to: Any,
+        positions_y: Any,
+        products: Any,
     ) -> Any:
-        """products[i] = sum over p of x[offsets[i] + positions_x[p]:] * y[to + positions_y[p]:], LANES numbers each.
+        """products[i] = sum over p of x[offsets[i] + positions_x[p]:] * y[to + positions_y[p]:], by lanes.
 
         For `group` values of i from k on: y is read once for all.
         """
         integer = types.int64
-        signature = types.void(x, offsets, integer, positions_x, y, integer, positions_y, products)
+        signature = types.void(lanes, x, offsets, integer, positions_x, y, integer, positions_y, products)
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            x, offsets, k, positions_x, y, to, positions_y, products = arguments
+            _, x, offsets, k, positions_x, y, to, positions_y, products = arguments
             kinds = signature.args
             arrays = {
-                "y": (kinds[4], y),
-                "x": (kinds[0], x),
-                "offsets": (kinds[1], offsets),
-                "products": (kinds[7], products),
+                "y": (kinds[5], y),
+                "x": (kinds[1], x),
+                "offsets": (kinds[2], offsets),
+                "products": (kinds[8], products),
             }
-            arrays |= {"positions_x": (kinds[3], positions_x), "positions_y": (kinds[6], positions_y)}
-            v = _Vectors(context, builder, arrays)
-            count = builder.extract_value(make_array(kinds[3])(context, builder, positions_x).shape, 0)
+            arrays |= {"positions_x": (kinds[4], positions_x), "positions_y": (kinds[7], positions_y)}
+            v = _Vectors(context, builder, kinds[0], arrays)
+            count = builder.extract_value(make_array(kinds[4])(context, builder, positions_x).shape, 0)
             each = [builder.add(k, ir.Constant(INT, i)) for i in range(group)]
             at = [v.element("offsets", i) for i in each]
-            zero = ir.Constant(v.type, [0.0] * LANES)
+            zero = ir.Constant(v.type, [0.0] * v.lanes)
             totals = [cgutils.alloca_once_value(builder, zero) for _ in range(group)]
             with cgutils.for_range(builder, count) as loop:
                 b = v.load("y", builder.add(to, v.element("positions_y", loop.index)))
@@ -180,41 +217,49 @@ def _inner_products(group: int) -> Any:
 
 
 GROUP = 4
-"""Inner products with the same vectors that are taken together: as many as fit into the registers of AVX-512."""
+"""Vectors that share a weight, or inner products that share one: at LANES as many as registers of AVX-512 hold."""
 
 _inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
 _add_sums_of_group, _add_sum = _add_sums(GROUP), _add_sums(1)
 
 
 @kernel
-def add_weighted_sums(rows, offsets, order, values, x, positions_x, y, row_y, positions_y):  # type: ignore[no-untyped-def]
-    """For each row r and position p: y[r row_y + positions_y[p]:] += sum of its weights times x, LANES numbers each.
+def add_weighted_sums(  # type: ignore[no-untyped-def]
+    lanes, parts, starts, offsets, order, values, x, positions_x, first, last, y, rows, row_y, positions_y
+):
+    """For each row r and position p: y[r row_y + positions_y[p]:] += sum of its weights times x, by lanes.
 
-    Row r has the weights values[order[k]] at x[positions_x[p] + offsets[k]:] for k from rows[r] to rows[r + 1]. k p.
+    Weights lie in sections, and a section has `parts` for each of the `rows`: part i of row r in section s has the
+    weights values[order[k]] at x[positions_x[p] + offsets[k]:] for k from starts[(s rows + r) parts + i] to the next
+    start. Position p takes the parts from first[p] to last[p]. Section by section, so that what they read stays in the
+    cache; every GROUP positions begin alike. k p.
     """
-    p, count = 0, len(positions_x)
-    while p + GROUP <= count:
-        for row in range(len(rows) - 1):
-            begin, end, to = rows[row], rows[row + 1], np.int64(row) * row_y
-            _add_sums_of_group(x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
-        p += GROUP
+    count = len(positions_x)
+    sections = (len(starts) - 1) // (rows * parts)
+    p = 0
     while p < count:
-        for row in range(len(rows) - 1):
-            begin, end, to = rows[row], rows[row + 1], np.int64(row) * row_y
-            _add_sum(x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
-        p += 1
+        together = p + GROUP <= count and first[p] == first[p + GROUP - 1] and last[p] == last[p + GROUP - 1]
+        for section in range(sections):
+            for row in range(rows):
+                at, to = (section * rows + row) * parts, np.int64(row) * row_y
+                begin, end = starts[at + first[p]], starts[at + last[p]]
+                if together:
+                    _add_sums_of_group(lanes, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+                else:
+                    _add_sum(lanes, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+        p += GROUP if together else 1
 
 
 @kernel
-def weight_gradients(rows, offsets, x, positions_x, dy, row_y, positions_y, gradients):  # type: ignore[no-untyped-def]
+def weight_gradients(lanes, starts, offsets, x, positions_x, dy, row_y, positions_y, gradients):  # type: ignore[no-untyped-def]
     """The derivative in each weight: the inner product of what it reads from x and the derivatives of its row. k p."""
-    for row in range(len(rows) - 1):
-        to, k = np.int64(row) * row_y, rows[row]
-        while k + GROUP <= rows[row + 1]:
-            _inner_products_of_group(x, offsets, k, positions_x, dy, to, positions_y, gradients)
+    for row in range(len(starts) - 1):
+        to, k = np.int64(row) * row_y, starts[row]
+        while k + GROUP <= starts[row + 1]:
+            _inner_products_of_group(lanes, x, offsets, k, positions_x, dy, to, positions_y, gradients)
             k += GROUP
-        while k < rows[row + 1]:
-            _inner_product(x, offsets, k, positions_x, dy, to, positions_y, gradients)
+        while k < starts[row + 1]:
+            _inner_product(lanes, x, offsets, k, positions_x, dy, to, positions_y, gradients)
             k += 1
 
 
@@ -238,29 +283,55 @@ def normalise_gradients(starts, gradients, scale, shift, dy):  # type: ignore[no
 
 
 @kernel
-def add_up(x, sums):  # type: ignore[no-untyped-def]
-    """sums[f] = the sum of x[:, f, :], for x (steps, features, width)."""
+def add_up(lanes, x, sums):  # type: ignore[no-untyped-def]
+    """sums[f] = the sum of x[:, f, :], for x (steps, features, width): inner products with ones, by lanes."""
     steps, features, width = x.shape
-    lanes = np.zeros(LANES, x.dtype)
+    size = len(lanes) * FEWEST_LANES
+    vectors = width // size
+    positions = np.empty(steps * vectors, np.int64)
+    for p in range(len(positions)):
+        positions[p] = p // vectors * features * width + p % vectors * size
+    ones, at_ones, offsets = np.ones(size, x.dtype), np.zeros_like(positions), np.zeros(features, np.int64)
     for f in range(features):
-        lanes[:] = 0
-        for step in range(steps):
-            for block in range(0, width, LANES):
-                for b in range(LANES):
-                    lanes[b] += x[step, f, block + b]
-        sums[f] = lanes.sum()
+        _inner_product(lanes, ones, offsets, f, at_ones, x.reshape(-1), f * width, positions, sums)
 
 
 @kernel
-def gather(images, levels, area, indices, features, x):  # type: ignore[no-untyped-def]
-    """x[f, b] = levels[channel of f, images[indices[b], f]], for the features given.
+def transpose(words, indices, x):  # type: ignore[no-untyped-def]
+    """Byte b of row f of x is byte f of the example at indices[b].
 
-    images (n, features) uint8, `area` features to a channel; levels (channels, 256), what each pixel value becomes; x
-    (features, width).
+    words (n, features / 8) and x (features, width / 8), each 8 bytes as one integer: 8 x 8 bytes are transposed in
+    three rounds of exchanges (Warren, Hacker's Delight, 2012, section 7-3). The last example fills up the last 8.
     """
-    for f in features:
-        for b in range(len(indices)):
-            x[f, b] = levels[f // area, images[indices[b], f]]
+    w = np.empty(8, np.uint64)
+    last = len(indices) - 1
+    for block in range(last // 8 + 1):
+        for column in range(words.shape[1]):
+            for k in range(8):
+                w[k] = words[indices[min(8 * block + k, last)], column]
+            for k in range(4):
+                t = ((w[k] >> U32) ^ w[k + 4]) & HALVES
+                w[k + 4] ^= t
+                w[k] ^= t << U32
+            for k in (0, 1, 4, 5):
+                t = ((w[k] >> U16) ^ w[k + 2]) & QUARTERS
+                w[k + 2] ^= t
+                w[k] ^= t << U16
+            for k in (0, 2, 4, 6):
+                t = ((w[k] >> U8) ^ w[k + 1]) & EIGHTHS
+                w[k + 1] ^= t
+                w[k] ^= t << U8
+            for k in range(8):
+                x[8 * column + k, block] = w[k]
+
+
+@kernel
+def look_up(levels, area, pixels, x):  # type: ignore[no-untyped-def]
+    """x[f, b] = levels[channel of f, pixels[f, b]], `area` features to a channel; levels (channels, 256)."""
+    features, width = pixels.shape
+    for f in range(features):
+        for b in range(width):
+            x[f, b] = levels[f // area, pixels[f, b]]
 
 
 @kernel
@@ -304,12 +375,10 @@ def max_pool_backward(dy, chosen, dx):  # type: ignore[no-untyped-def]
     for c in range(channels):
         for i in range(height):
             for j in range(width):
-                for b in range(lanes):
-                    d, at = dy[c, i, j, b], chosen[c, i, j, b]
-                    dx[c, 2 * i, 2 * j, b] = d if at == 0 else 0
-                    dx[c, 2 * i, 2 * j + 1, b] = d if at == 1 else 0
-                    dx[c, 2 * i + 1, 2 * j, b] = d if at == 2 else 0
-                    dx[c, 2 * i + 1, 2 * j + 1, b] = d if at == 3 else 0
+                for quarter in range(4):
+                    row, column = 2 * i + quarter // 2, 2 * j + quarter % 2
+                    for b in range(lanes):
+                        dx[c, row, column, b] = dy[c, i, j, b] if chosen[c, i, j, b] == quarter else 0
 
 
 @kernel
@@ -360,11 +429,11 @@ def gru_cell_backward(gates, recurrent, state, dstate, dgates, drecurrent, dbefo
 
 
 @kernel
-def cross_entropy(logits, labels, derivatives):  # type: ignore[no-untyped-def]
+def cross_entropy(logits, labels, batch, derivatives):  # type: ignore[no-untyped-def]
     """The sum of -log softmax over the examples, in nats, and how many are classified right.
 
-    logits (classes, width), labels (n) with n <= width. `derivatives` becomes the mean's derivative in the logits, zero
-    beyond n.
+    logits (classes, width), labels (n) with n <= width. `derivatives` becomes the derivative in the logits of the mean
+    over the `batch` that the examples belong to, zero beyond n.
     """
     classes, width = logits.shape
     n = len(labels)
@@ -381,7 +450,7 @@ def cross_entropy(logits, labels, derivatives):  # type: ignore[no-untyped-def]
             total += derivatives[c, b]
         loss += np.log(total) + logits[best, b] - logits[labels[b], b]
         for c in range(classes):
-            derivatives[c, b] = (derivatives[c, b] / total - (c == labels[b])) / n
+            derivatives[c, b] = (derivatives[c, b] / total - (c == labels[b])) / batch
     for c in range(classes):
         for b in range(n, width):
             derivatives[c, b] = 0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from study.data.arrays import Part
 from study.training.engines import kernels
-from study.training.engines.layers import Array
+from study.training.engines.weights import Array
 
 KEPT_BYTES = 64 * 2**20
 """Examples that are gone through again and again are laid out once up to this size: those of MNIST are."""
@@ -23,30 +23,37 @@ Examples = tuple[Array, Array]
 class Reader:
     """Reads examples of a part into batches of a width, as normalised numbers or as pixels."""
 
-    def __init__(self, part: Part, width: int, dtype: str, as_pixels: bool, features: Array | None = None) -> None:
-        """Of pixels, other features than the given ones are left out: zero."""
-        self._part, self._width = part, width
+    def __init__(self, part: Part, width: int, dtype: str, as_pixels: bool) -> None:
+        self._part, self._width, self._as_pixels = part, width, as_pixels
         self._dtype = np.dtype(np.uint8 if as_pixels else dtype)
-        shape = part.inputs.shape[1:]
-        self._features = np.arange(shape.numel()) if features is None else features
-        self._area = shape[1:].numel()
-        self._shape = (*shape, width)
+        self._shape = (*part.inputs.shape[1:], width)
         if isinstance(part.inputs, Tensor) and part.are_bytes:
-            levels = torch.arange(256).expand(len(part.mean), 256) if as_pixels else part.levels()
-            self._levels = levels.numpy().astype(self._dtype)
+            self._levels = part.levels().numpy().astype(dtype)
             self._images = part.inputs.flatten(1).numpy()
 
     def read(self, indices: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Examples:
         """The examples at no more than `width` indices, their images augmented."""
-        x, labels = np.zeros(self._shape, self._dtype), self._part.labels[indices].numpy()
+        labels = self._part.labels[indices].numpy()
         if augment is None and self._part.are_bytes:
-            features = x.reshape(-1, self._width)
-            kernels.gather(self._images, self._levels, self._area, indices.numpy(), self._features, features)
-        else:
-            images = self._part.batch(indices, indices.device).inputs
-            images = augment(images) if augment else images
-            torch.from_numpy(x)[..., : len(indices)] = images.movedim(0, -1)
+            return self._from_bytes(indices.numpy()), labels
+        images = self._part.batch(indices, indices.device).inputs
+        images = augment(images) if augment else images
+        x = kernels.zeros(self._shape, self._dtype)
+        torch.from_numpy(x)[..., : len(indices)] = images.movedim(0, -1)
         return x, labels
+
+    def _from_bytes(self, indices: Array) -> Array:
+        features = self._images.shape[1]
+        pixels = kernels.zeros((features, self._width), np.uint8)
+        if features % 8:
+            pixels[:, : len(indices)] = self._images[indices].T
+        else:
+            kernels.transpose(self._images.view(np.uint64), indices, pixels.view(np.uint64))
+        if self._as_pixels:
+            return pixels.reshape(self._shape)
+        x = kernels.zeros((features, self._width), self._dtype)
+        kernels.look_up(self._levels, prod(self._shape[1:-1]), pixels, x)
+        return x.reshape(self._shape)
 
     def batches(self, indices: Tensor) -> Iterable[Examples]:
         """The examples at `indices` in order, to be gone through any number of times."""

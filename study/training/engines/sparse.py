@@ -14,12 +14,15 @@ from study.models import prunable
 from study.training.engines import kernels
 from study.training.engines.chain import Chain, is_linear, sparse_layers
 from study.training.engines.engine import Evaluation, Task, learning_rate
-from study.training.engines.kernels import LANES
-from study.training.engines.layers import Numbers
+from study.training.engines.kernels import FEWEST_LANES, LANES
 from study.training.engines.reader import Examples, Reader, whole
+from study.training.engines.weights import Array, Numbers
 
-EVALUATED_AT_ONCE = 7
-"""Blocks of LANES that chains of linear layers evaluate together; odd, so that rows fall into different cache sets."""
+EVALUATED_AT_ONCE = 7 * LANES
+"""How many examples chains of linear layers evaluate together; odd, so that rows fall into different cache sets."""
+
+BLOCK = 32
+"""How many examples pass through convolutions together."""
 
 
 class Sparse:
@@ -36,21 +39,27 @@ class Sparse:
         def chain(width: int) -> Chain:
             return Chain(network, task.mask, sparse, self._numbers, arrays.training, width)
 
-        width = -(-recipe.batch_size // LANES) * LANES
-        self._chain = self._evaluated = chain(width)
-        if is_linear(network):
-            self._evaluated = chain(EVALUATED_AT_ONCE * LANES)
+        whole_batch = _up_to(LANES, recipe.batch_size)
+        evaluated = chain(BLOCK)
+        if evaluated.takes_blocks:
+            rest = _up_to(FEWEST_LANES, recipe.batch_size % BLOCK)
+            self._chains = [evaluated] * (recipe.batch_size // BLOCK) + ([chain(rest)] if rest else [])
+        else:
+            self._chains = [chain(whole_batch)]
+            evaluated = chain(EVALUATED_AT_ONCE) if is_linear(network) else self._chains[0]
+        self._evaluated = evaluated
+        self._sums = np.zeros_like(self._numbers.gradients)
         decayed = prunable(network) if recipe.decay == "weights" else dict(network.named_parameters())
         self._decay = self._numbers.where(dict.fromkeys(decayed, recipe.weight_decay), 0.0)
         self._moments = np.zeros((2, len(self._decay)), self._decay.dtype)
         self._steps, self._loss = 0, 0.0
-        read_as = self._decay.dtype.name, self._chain.reads_pixels
-        evaluated = self._evaluated.width, *read_as
+        read_as = self._decay.dtype.name, evaluated.reads_pixels
         self._held_out = (
-            Reader(arrays.training, *evaluated).batches(task.data.validation),
-            whole(arrays.test, *evaluated),
+            Reader(arrays.training, evaluated.width, *read_as).batches(task.data.validation),
+            whole(arrays.test, evaluated.width, *read_as),
         )
-        self._reader = Reader(arrays.training, width, *read_as, self._chain.features_read)
+        width = sum(chain.width for chain in self._chains)
+        self._reader = Reader(arrays.training, width, *read_as)
         self._augment = None
         if recipe.augment != "none":
             self._augment = augmentation(recipe.augment, arrays.training.black(), task.seed)
@@ -58,11 +67,7 @@ class Sparse:
     def advance(self, batches: Tensor, since: int) -> None:
         for iteration, (indices,) in enumerate(batches, start=since + 1):
             x, labels = self._reader.read(indices, self._augment and partial(self._augment, iteration))
-            logits = self._chain.forward(x, len(labels))
-            derivatives = np.empty_like(logits)
-            loss, _ = kernels.cross_entropy(logits, labels, derivatives)
-            self._loss += loss / len(labels)
-            self._chain.backward(derivatives)
+            self._differentiate(x, labels)
             self._numbers.mask_gradients()
             self._update(learning_rate(self._recipe, iteration))
 
@@ -79,11 +84,26 @@ class Sparse:
         self._numbers.zero_pruned()
         self._numbers.write_back()
 
+    def _differentiate(self, x: Array, labels: Array) -> None:
+        """The gradients of the mean loss over a batch, which is added to the losses."""
+        self._sums.fill(0)
+        begin = 0
+        for chain in self._chains:
+            block = slice(begin, begin + chain.width)
+            logits = chain.forward(x[..., block], len(labels[block]))
+            derivatives = np.empty_like(logits)
+            loss, _ = kernels.cross_entropy(logits, labels[block], len(labels), derivatives)
+            self._loss += loss / len(labels)
+            chain.backward(derivatives)
+            self._sums += self._numbers.gradients
+            begin = block.stop
+        self._numbers.gradients[...] = self._sums
+
     def _evaluate(self, batches: Iterable[Examples]) -> Evaluation:
         loss, right, count = 0.0, 0, 0
         for x, labels in batches:
             logits = self._evaluated.forward(x, len(labels))
-            batch_loss, batch_right = kernels.cross_entropy(logits, labels, np.empty_like(logits))
+            batch_loss, batch_right = kernels.cross_entropy(logits, labels, len(labels), np.empty_like(logits))
             loss, right, count = loss + batch_loss, right + batch_right, count + len(labels)
         return Evaluation(loss / count, right / count)
 
@@ -98,3 +118,8 @@ class Sparse:
         else:
             momentum = number(self._recipe.momentum)
             kernels.sgd(numbers.values, numbers.gradients, first, number(rate), momentum, self._decay)
+
+
+def _up_to(multiple: int, count: int) -> int:
+    """The smallest multiple of a number that is no less than a count."""
+    return -(-count // multiple) * multiple
