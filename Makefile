@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish test test-slow lint format lock clean
+.PHONY: help setup data sweep plan figures claims verify publish estimate test test-slow lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ sweep: setup ## run an experiment, then its table and figure; again: only what i
 
 plan: setup ## what an experiment needs, what is done, how long the rest takes; runs nothing
 	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) dry_run=true $(ARGS)
+
+estimate: setup ## time, energy, CO2 and money of an experiment on GPUs and a laptop; runs nothing, needs no data
+	@$(BIN)/python -m study.estimate $(EXP) $(ARGS)
 
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from study.energy.cpu import CORE_WATTS
 from study.errors import StudyError
 from study.files import TEMPORARY, checksum, json_bytes, write_atomically
 
@@ -64,6 +65,13 @@ class Phase(Part):
     gpu_joules: float | None = None
     flops: int | None = None
 
+    @property
+    def joules(self) -> float:
+        """Of CPU and GPU together; where there was no meter, an estimate from the CPU seconds."""
+        if self.cpu_joules is None:
+            return CORE_WATTS * self.cpu
+        return self.cpu_joules + (self.gpu_joules or 0.0)
+
 
 class Meter(Part):
     """Where the joules come from, of the CPU and of the GPU: a counter's name, "estimate" or "none"; whose they are."""
@@ -92,6 +100,11 @@ class Cost(Part):
     def wall(self) -> float:
         """Seconds by the clock, of training and evaluation."""
         return self.training.wall + self.evaluation.wall
+
+    @property
+    def joules(self) -> float:
+        """Of all phases."""
+        return self.mask.joules + self.training.joules + self.evaluation.joules
 
 
 class Run(Part):

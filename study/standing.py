@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -17,12 +17,18 @@ from study.store import Store
 SPEED_SAMPLE = 50
 
 Speeds = Mapping[Kind, Mapping[float, float]]
-"""Seconds an iteration, evaluation included, by density."""
+"""What an iteration takes, evaluation included, by density: seconds by the clock, or joules."""
+
+Measured = list[tuple[Kind, float, Cost]]
+"""Trainings that were run: their kinds, densities and costs."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a sweep stands. `naive` counts every cell's trainings as if the cell were alone."""
+    """Where a sweep stands. `naive` counts every cell's trainings as if the cell were alone.
+
+    `joules_left` are the least, the mean and the most, by the trainings that were measured.
+    """
 
     cells: int
     cells_recorded: int
@@ -31,6 +37,7 @@ class Standing:
     running: int
     missing: int
     seconds_left: float | None
+    joules_left: tuple[float, float, float] | None
     measured_on: str | None
 
 
@@ -42,10 +49,12 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
     """
     missing = plan.missing(store, recorded)
     finished = [training for training in plan.trainings if store.has_training(training)]
-    speeds = _stored_speeds(plan, store, finished)
+    measured = _stored(plan, store, finished)
     measured_on: str | None = "this machine's store"
-    if missing and not speeds:
-        speeds, measured_on = _published_speeds(read_folder(published))
+    if missing and not measured:
+        measured, measured_on = _published(read_folder(published))
+    speeds = _speeds(measured, lambda cost: cost.wall, mean)
+    ends = [_work_left(missing, _speeds(measured, lambda cost: cost.joules, of)) for of in (min, mean, max)]
     return Standing(
         cells=len(plan.cells),
         cells_recorded=len(recorded),
@@ -54,33 +63,48 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
         running=sum(store.is_claimed(training) for training in missing),
         missing=len(missing),
         seconds_left=_seconds_left(missing, speeds, workers),
+        joules_left=None if ends[1] is None else (ends[0] or 0.0, ends[1], ends[2] or 0.0),
         measured_on=measured_on if missing else None,
     )
 
 
-def _stored_speeds(plan: Plan, store: Store, finished: list[str]) -> Speeds:
+def _stored(plan: Plan, store: Store, finished: list[str]) -> Measured:
     measured = []
     for training in random.Random(0).sample(finished, min(SPEED_SAMPLE, len(finished))):
         node, cost = plan.trainings[training], Cost(**store.result(training)["cost"])
         measured.append((kind(node), density(node), cost))
-    return _means(measured)
+    return measured
 
 
-def _published_speeds(records: list[Record]) -> tuple[Speeds, str | None]:
+def _published(records: list[Record]) -> tuple[Measured, str | None]:
     measured = []
     for record in records:
         model, dataset, recipe = (record.settings[group] for group in ("model", "dataset", "recipe"))
         own = (model["name"], dataset["name"], recipe["batch_size"]), 1 - record.sparsity
         measured.append((*own, record.run.costs[record.trainings[-1]]))
     measured_on = f"the published records' machine ({records[0].run.hardware['cpu']})" if records else None
-    return _means(measured), measured_on
+    return measured, measured_on
 
 
-def _means(measured: Iterable[tuple[Kind, float, Cost]]) -> Speeds:
-    seconds: dict[Kind, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for of, at, cost in measured:
-        seconds[of][at].append(cost.wall / cost.iterations)
-    return {of: {at: mean(values) for at, values in sorted(by.items())} for of, by in seconds.items()}
+def _speeds(measured: Measured, taken: Callable[[Cost], float], of: Callable[[list[float]], float]) -> Speeds:
+    """The least, the mean or the most of what an iteration took, by kind and density."""
+    found: dict[Kind, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for what, at, cost in measured:
+        found[what][at].append(taken(cost) / cost.iterations)
+    return {what: {at: of(values) for at, values in sorted(by.items())} for what, by in found.items()}
+
+
+def _each(node: Node, speeds: Speeds) -> float:
+    by_density = speeds[kind(node)]
+    each = np.interp(density(node), list(by_density), list(by_density.values()))
+    return float(each) * iterations(node)
+
+
+def _work_left(missing: Mapping[str, Node], speeds: Speeds) -> float | None:
+    """Of all missing trainings; None where one is of a kind that was not measured, or none is missing."""
+    if not missing or any(kind(node) not in speeds for node in missing.values()):
+        return None
+    return sum(_each(node, speeds) for node in missing.values())
 
 
 def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> float | None:
@@ -90,9 +114,7 @@ def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> 
     for training, node in missing.items():
         if kind(node) not in speeds:
             return None
-        by_density = speeds[kind(node)]
-        each = np.interp(density(node), list(by_density), list(by_density.values()))
-        seconds = float(each) * iterations(node)
+        seconds = _each(node, speeds)
         before = (chains.get(earlier.id, 0.0) for earlier in node.trainings())
         chains[training] = seconds + max(before, default=0.0)
         total += seconds

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.energy.cpu import CORE_WATTS
-from study.record import Cost, Phase, Record
+from study.energy.work import evaluated, forward
+from study.record import Cost, Record
 
 MEASURED, ESTIMATE, DERIVED = "measured", "estimate", "derived"
 BASES = {
@@ -22,8 +23,6 @@ BASES = {
 
 PHASES = ("mask", "training", "evaluation")
 GROUP = ["dataset", "model", "recipe"]
-TEST_EXAMPLES = 10_000
-"""Of every data set that is built in; ImageNet's are 50,000."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,6 @@ class Spent:
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.joules + other.joules, self.cpu + other.cpu)
-
-
-def joules(phase: Phase) -> float:
-    """Of CPU and GPU together; where there was no meter, the estimate."""
-    if phase.cpu_joules is None:
-        return CORE_WATTS * phase.cpu
-    return phase.cpu_joules + (phase.gpu_joules or 0.0)
 
 
 def basis(costs: Iterable[Cost]) -> str:
@@ -57,7 +49,7 @@ def _of_meter(cpu: str, gpu: str) -> str:
 def spent(cost: Cost, *phases: str) -> Spent:
     """What some phases of a training took, by default all."""
     found = [getattr(cost, name) for name in phases or PHASES]
-    return Spent(sum(map(joules, found)), sum(phase.cpu for phase in found))
+    return Spent(sum(phase.joules for phase in found), sum(phase.cpu for phase in found))
 
 
 def of_record(record: Record) -> dict[str, object]:
@@ -80,7 +72,7 @@ def of_record(record: Record) -> dict[str, object]:
         "training_joules": training.joules,
         "training_cpu": training.cpu,
         "evaluation_joules": evaluation.joules / points,
-        "evaluated": record.settings["dataset"]["validation"] + TEST_EXAMPLES,
+        "evaluated": evaluated(record.settings["dataset"]),
         "total_joules": finding.joules + training.joules + evaluation.joules,
         "total_cpu": finding.cpu + training.cpu + evaluation.cpu,
         "trainings": len(record.trainings),
@@ -117,11 +109,10 @@ def shared(cells: pd.DataFrame) -> tuple[float, float]:
     """Joules of all cells: each as if it were alone, and with trainings that they share counted once."""
     known = cells[cells["costs"].notna()]
     trainings = {training: cost for costs in known["costs"] for training, cost in costs.items()}
-    return float(known["total_joules"].sum()), sum(spent(cost).joules for cost in trainings.values())
+    return float(known["total_joules"].sum()), sum(cost.joules for cost in trainings.values())
 
 
 def _operations_left(record: Record) -> float:
     """The fraction of the dense network's operations that the mask leaves."""
     results = record.results
-    left = sum(flops * results.kept[name] / results.prunable[name] for name, flops in results.flops.items())
-    return left / sum(results.flops.values())
+    return forward(results.flops, results.prunable, results.kept) / sum(results.flops.values())

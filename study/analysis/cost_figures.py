@@ -125,7 +125,12 @@ def _scoring(cells: pd.DataFrame, axes: Axes) -> None:
     for row in top.to_dict("records"):
         if row["scoring_joules"] > 1.3 * last:
             place = (row["scoring_joules"], row["test_accuracy"])
-            look = {"textcoords": "offset points", "xytext": (0, 6), "ha": "center", "fontsize": "x-small"}
+            look: dict[str, Any] = {
+                "textcoords": "offset points",
+                "xytext": (0, 6),
+                "ha": "center",
+                "fontsize": "x-small",
+            }
             axes.annotate(f"{row['examples']:,.0f}", place, **look)
             last = row["scoring_joules"]
     axes.set(xlabel="energy of scoring, J (numbers: examples)", ylabel="test accuracy, %", xscale="log")

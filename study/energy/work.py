@@ -1,12 +1,16 @@
 """Work and size of a pruned network, from counts by layer: what its mask leaves to be done and to be kept."""
 
 from collections.abc import Mapping
+from typing import Any
 
 Counts = Mapping[str, int]
 """A number by prunable weight."""
 
 BACKWARD = 2
 """A backward pass does each product of the forward pass twice: for the derivatives of weights and of inputs."""
+
+TEST_EXAMPLES = {"imagenet": 50_000}
+"""Of data sets that have not 10,000 of them."""
 
 FLOAT_BYTES, INDEX_BYTES = 4, 4
 
@@ -19,6 +23,11 @@ def forward(flops: Counts, prunable: Counts, kept: Counts) -> int:
 def training(forward_flops: int, examples: int) -> int:
     """Operations of training on so many examples: forward, and backward for twice that."""
     return (1 + BACKWARD) * forward_flops * examples
+
+
+def evaluated(dataset: Mapping[str, Any]) -> int:
+    """How many examples an evaluation goes over, of a data set as a record's settings or a lineage name it."""
+    return int(dataset.get("validation", 5000)) + TEST_EXAMPLES.get(dataset["name"], 10_000)
 
 
 def sizes(kept: Counts, prunable: Counts, rows: Counts) -> dict[str, int]:
