@@ -85,9 +85,7 @@ def test_the_command_prints_figures_and_assumptions() -> None:
     assert done.returncode == 0, done.stderr
     for told in ("114 trainings", "V100", "A100", "H100", "laptop core", "France", "validated: quickstart"):
         assert told in done.stdout
-    wrong = subprocess.run(
-        [*words[:3], "quick"], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
+    wrong = estimate("quick")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("error: give one of ")
 
