@@ -1,5 +1,6 @@
 """The worker's side: a process that makes the values of nodes and runs trainings, on one thread."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -32,6 +33,9 @@ from study.training import engines
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
 from study.training.loop import Outcome, timed, train
+
+UNCOUNTED = ("seed", "sparsity", "kept", "spared")
+"""Arguments of mask steps on which their operations do not depend."""
 
 
 def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster) -> None:
@@ -110,11 +114,11 @@ def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
     seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
     split = data.split(Dataset(**node.arguments["dataset"]), seed)
     values, masking = Values(store), Spent()
-    with timed([masking]), FlopCounterMode(display=False) as counter:
+    with timed([masking]):
         network = values.of(node.arguments["start"]).to(cluster.device)
         mask = values.of(node.arguments["mask"])
     task = Task(network, mask, split, recipe, seed)
-    return Prepared(node, task, engines.choose(cluster.engine, task), masking, counter.get_total_flops())
+    return Prepared(node, task, engines.choose(cluster.engine, task), masking, values.operations)
 
 
 def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
@@ -170,10 +174,13 @@ def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
 
 
 class Values:
-    """The values of nodes: networks, examples and masks. Masks are kept in the store."""
+    """The values of nodes: networks, examples and masks. Masks are kept in the store.
+
+    `operations` counts the floating-point operations of the masks that had to be made.
+    """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.store, self.operations = store, 0
 
     def of(self, argument: Any) -> Any:
         """The value of a node; anything else is its own value."""
@@ -201,6 +208,36 @@ class Values:
     def _mask(self, path: str, node: Node) -> dict[str, Tensor]:
         mask: dict[str, Tensor] | None = self.store.mask(node.id)
         if mask is None:
-            mask = step_function(path)(**{name: self.of(value) for name, value in node.arguments.items()})
+            arguments = {name: self.of(value) for name, value in node.arguments.items()}
+            with counted(node) as operations:
+                mask = step_function(path)(**arguments)
+            self.operations += operations()
             self.store.save_mask(node.id, mask)
         return mask
+
+
+_counts: dict[str, int] = {}
+
+
+@contextmanager
+def counted(step: Node) -> Iterator[Callable[[], int]]:
+    """Count the floating-point operations of a mask step, once in a process for all steps that do the same ones.
+
+    They depend on the function, the network's kind, the data and the settings; not on a seed, nor on what is kept.
+    """
+    settings = {name: _kind(value) for name, value in step.arguments.items() if name not in UNCOUNTED}
+    key = json.dumps([step.function, settings], sort_keys=True)
+    if key in _counts:
+        yield lambda: _counts[key]
+        return
+    with FlopCounterMode(display=False) as counter:
+        yield lambda: _counts[key]
+    _counts[key] = counter.get_total_flops()
+
+
+def _kind(argument: Any) -> Any:
+    if not isinstance(argument, Node):
+        return argument
+    known = initial(argument) if argument.function == "train" else argument
+    kept = {name: known.arguments[name] for name in ("model", "dataset", "size") if name in known.arguments}
+    return [argument.function, kept]
