@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from study.analysis import claims, cost_figures, cost_tables, figures, tables
+from study.analysis import claims, cost_figures, cost_tables, figures, projections, tables
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import experiments, find, load, measured
 from study.analysis.reference import PAPER_TABLES, Study, compare
@@ -89,6 +89,7 @@ def rebuild_papers(study: Study, results: Path) -> None:
         cells = figure.cells(study)
         if not cells.empty:
             figures.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
+    figures.save(projections.panels(), results / "figures" / "projections", projections.TITLE)
     write_atomically(results / REPORT, report(registry, findings, compared, study).encode())
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from study.analysis import cost_figures, cost_tables, grid
+from study.analysis import cost_figures, cost_tables, grid, projections
 from study.analysis.claims import Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
 from study.analysis.load import measured
@@ -38,6 +38,8 @@ def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[st
         *(_claims(source, members) for source, members in _by_source(findings).items()),
         "## What it costs",
         *cost_tables.section(study),
+        *projections.section(),
+        f"![{projections.TITLE}](figures/projections-slide.png)",
         "## Tables",
         _tables(compared),
         "## Figures",
