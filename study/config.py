@@ -24,8 +24,8 @@ class Cluster(Settings):
     `device` is torch's name, null the GPU if there is one. `workers` are processes of one thread, null one for each
     core that this process may use, or one for a GPU. Each is given `pack` trainings at a time, null 1 on a CPU and 256
     on a GPU, where as many of them run side by side as is fastest. `engine` does the arithmetic
-    (study/training/engines), "auto" the one that suits, in a `precision`. `core_watts` is what a busy core takes,
-    where no counter can be read.
+    (study/training/engines), "auto" the one that suits, in a `precision`. Trainings under way are checkpointed every
+    `checkpoint` seconds. `core_watts` is what a busy core takes, where no counter can be read.
     """
 
     device: str = Field(pattern=r"^(cpu|cuda(:\d+)?)$")
@@ -33,6 +33,7 @@ class Cluster(Settings):
     pack: PositiveCount
     engine: names.Engine
     precision: names.Precision
+    checkpoint: Positive
     core_watts: Positive
 
     @field_validator("device", mode="before")

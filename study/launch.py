@@ -12,6 +12,7 @@ from study import config
 from study.cell import Cell
 from study.compose import Composer
 from study.errors import CellsFailed
+from study.execute.stopping import on_signals
 from study.execute.sweep import Sweep, execute, open_sweep
 from study.standing import standing
 from study.terminal import Display
@@ -63,7 +64,8 @@ def _run(sweep: Sweep) -> None:
         return
     todo = len(sweep.plan.cells) - len(sweep.records)
     begun = time.monotonic()
-    execute(sweep, display)
+    with on_signals() as stop:
+        execute(sweep, display, stop)
     seconds = time.monotonic() - begun
     display.end(sweep.records.values(), sweep.failures, todo, seconds, sweep.run.records)
 

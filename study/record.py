@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from study.energy.cpu import CORE_WATTS
-from study.errors import StudyError
+from study.errors import Damaged, StudyError
 from study.files import TEMPORARY, checksum, json_bytes, write_atomically
 
 Schema = Literal[3, 4]
@@ -185,14 +185,14 @@ def write(path: Path, record: Record) -> None:
 
 
 def read(path: Path) -> Record:
-    """Read a record. Raises StudyError, naming the file, where it is damaged or of another schema."""
+    """Read a record. Raises StudyError, naming the file, where it is Damaged or of another schema."""
     try:
         content = json.loads(path.read_bytes())
         stored = content.pop("checksum")
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise StudyError(f"{path} is not a whole record: delete it and run its cell again") from None
+        raise Damaged(f"{path} is not a whole record: delete it and run its cell again") from None
     if checksum(content) != stored:
-        raise StudyError(f"{path} was altered after it was written: delete it and run its cell again")
+        raise Damaged(f"{path} was altered after it was written: delete it and run its cell again")
     if content.get("schema_version") not in get_args(Schema):
         found = content.get("schema_version")
         raise StudyError(f"{path} has record schema {found}, not {SCHEMA}: read it with the version that wrote it")

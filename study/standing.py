@@ -3,12 +3,14 @@
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 
+from study.errors import Damaged
 from study.lineage import Node
 from study.plan import Kind, Plan, density, iterations, kind
 from study.record import Cost, Record, read_folder
@@ -71,8 +73,9 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
 def _stored(plan: Plan, store: Store, finished: list[str]) -> Measured:
     measured = []
     for training in random.Random(0).sample(finished, min(SPEED_SAMPLE, len(finished))):
-        node, cost = plan.trainings[training], Cost(**store.result(training)["cost"])
-        measured.append((kind(node), density(node), cost))
+        node = plan.trainings[training]
+        with suppress(Damaged):
+            measured.append((kind(node), density(node), Cost(**store.result(training)["cost"])))
     return measured
 
 

@@ -2,39 +2,31 @@
 
 trainings/ID/result.json           what the training measured, and the checksum of its weights
 trainings/ID/weights.safetensors   the network at the end, buffers included
-masks/ID.safetensors               a mask, boolean, by layer
-claims/ID.json                     who is running a training now
+masks/ID.safetensors               a mask, boolean, by layer, sealed; not sealed by earlier versions
+checkpoints/ID.safetensors         a training under way, sealed
+claims/                            who is running a training now (claims.py)
 """
 
 import hashlib
 import json
-import os
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
-import safetensors
 import safetensors.torch
-from torch import Tensor
 
-from study.errors import StudyError
-from study.files import checksum, create_atomically, json_bytes, new_folder, write_atomically
-
-HEARTBEAT_SECONDS = 10.0
-CLAIM_EXPIRES_SECONDS = 60.0
-
-Tensors = dict[str, Tensor]
+from study.claims import Claims
+from study.errors import Damaged
+from study.files import checksum, json_bytes, new_folder, set_aside, write_atomically
+from study.sealed import BrokenSeal, Tensors, is_sealed, seal, unseal
 
 
 class Store:
-    """Trainings and masks below one folder. An entry is there whole or not at all."""
+    """Trainings and masks below one folder. An entry is there whole or not at all; a damaged one is set aside."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._claims = Claims(folder / "claims")
 
     def has_training(self, training: str) -> bool:
         return self._training(training).is_dir()
@@ -48,74 +40,75 @@ class Store:
             write_atomically(folder / "result.json", json_bytes({**entry, "checksum": checksum(entry)}))
 
     def result(self, training: str) -> dict[str, Any]:
-        """What a finished training measured. Raises StudyError where the file is damaged."""
+        """What a finished training measured. Raises Damaged."""
         result: dict[str, Any] = self._entry(training)["result"]
         return result
 
     def weights(self, training: str) -> Tensors:
-        """The tensors of a finished training's network. Raises StudyError where the file is damaged."""
-        blob = (self._training(training) / "weights.safetensors").read_bytes()
-        if hashlib.sha256(blob).hexdigest() != self._entry(training)["weights_sha256"]:
-            raise self._damaged(self._training(training))
+        """The tensors of a finished training's network. Raises Damaged."""
+        expected = self._entry(training)["weights_sha256"]
+        try:
+            blob = (self._training(training) / "weights.safetensors").read_bytes()
+        except FileNotFoundError:
+            blob = b""
+        if hashlib.sha256(blob).hexdigest() != expected:
+            raise self._damaged(training)
         return safetensors.torch.load(blob)
 
     def save_mask(self, mask: str, tensors: Tensors) -> None:
-        write_atomically(self._mask(mask), safetensors.torch.save(tensors))
+        write_atomically(self._mask(mask), seal(tensors))
 
     def mask(self, mask: str) -> Tensors | None:
-        """A mask, or None where it was not made yet."""
+        """A mask, or None where there is no sound one."""
         try:
-            return safetensors.torch.load(self._mask(mask).read_bytes())
+            blob = self._mask(mask).read_bytes()
+            return unseal(blob)[0] if is_sealed(blob) else safetensors.torch.load(blob)
         except FileNotFoundError:
             return None
-        except safetensors.SafetensorError:
-            raise self._damaged(self._mask(mask)) from None
+        except BrokenSeal:
+            set_aside(self._mask(mask))
+            return None
 
-    @contextmanager
-    def claim(self, training: str) -> Iterator[bool]:
-        """Try to be the one who runs a training, for as long as the block lasts; False where somebody else is."""
-        path = self._claim(training)
-        if self.is_claimed(training):
-            yield False
-            return
-        path.unlink(missing_ok=True)
-        owner = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
-        if not create_atomically(path, json_bytes(owner)):
-            yield False
-            return
-        stop = Event()
+    def save_checkpoint(self, training: str, state: Tensors, content: dict[str, Any]) -> None:
+        """Store a training under way in place of its earlier checkpoint. `content` are JSON values."""
+        write_atomically(self._checkpoint(training), seal(state, content))
 
-        def beat() -> None:
-            while not stop.wait(HEARTBEAT_SECONDS):
-                path.touch()
-
-        Thread(target=beat, daemon=True).start()
+    def checkpoint(self, training: str) -> tuple[Tensors, dict[str, Any]] | None:
+        """The last checkpoint of a training, or None where there is no sound one."""
         try:
-            yield True
-        finally:
-            stop.set()
-            path.unlink(missing_ok=True)
+            return unseal(self._checkpoint(training).read_bytes())
+        except FileNotFoundError:
+            return None
+        except BrokenSeal:
+            set_aside(self._checkpoint(training))
+            return None
+
+    def remove_checkpoint(self, training: str) -> None:
+        self._checkpoint(training).unlink(missing_ok=True)
+
+    def remove_spent_checkpoints(self) -> None:
+        """Remove those of finished trainings, left where one was killed between its end and the removal."""
+        for path in self.folder.glob("checkpoints/*.safetensors"):
+            if self.has_training(path.stem):
+                path.unlink(missing_ok=True)
+
+    def claim(self, training: str) -> AbstractContextManager[bool]:
+        """Try to be the one who runs a training, for as long as the block lasts; False where somebody else is."""
+        return self._claims.claim(training)
 
     def is_claimed(self, training: str) -> bool:
-        """Whether a living process runs a training. On this host its process is looked up, elsewhere its heartbeat."""
-        try:
-            owner = json.loads(self._claim(training).read_bytes())
-            age = time.time() - self._claim(training).stat().st_mtime
-        except (FileNotFoundError, json.JSONDecodeError):
-            return False
-        if owner["host"] == socket.gethostname():
-            return bool(_started(owner["process"]) == owner["started"])
-        return age < CLAIM_EXPIRES_SECONDS
+        """Whether a living process runs a training."""
+        return self._claims.is_claimed(training)
 
     def _entry(self, training: str) -> dict[str, Any]:
         try:
             entry: dict[str, Any] = json.loads((self._training(training) / "result.json").read_bytes())
             content = {"result": entry["result"], "weights_sha256": entry["weights_sha256"]}
             intact = checksum(content) == entry["checksum"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             intact = False
         if not intact:
-            raise self._damaged(self._training(training))
+            raise self._damaged(training)
         return entry
 
     def _training(self, training: str) -> Path:
@@ -124,28 +117,9 @@ class Store:
     def _mask(self, mask: str) -> Path:
         return self.folder / "masks" / f"{mask}.safetensors"
 
-    def _claim(self, training: str) -> Path:
-        return self.folder / "claims" / f"{training}.json"
+    def _checkpoint(self, training: str) -> Path:
+        return self.folder / "checkpoints" / f"{training}.safetensors"
 
-    @staticmethod
-    def _damaged(path: Path) -> StudyError:
-        return StudyError(f"{path} is damaged: delete it and run again, it will be made anew")
-
-
-def _started(process: int) -> str | None:
-    """When a process of this host started, in a form that tells it from a later one of the same number; None if dead.
-
-    Outside Linux only whether it lives is known.
-    """
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except FileNotFoundError:
-        return "alive"
-    fields = status.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else fields[19]
+    def _damaged(self, training: str) -> Damaged:
+        set_aside(self._training(training))
+        return Damaged(f"{self._training(training)} was damaged: run again to make it anew")

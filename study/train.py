@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from study.errors import CellsFailed, StudyError
 from study.execute import forkserver
+from study.execute.stopping import Stopped
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
@@ -22,6 +23,8 @@ def application(configuration: DictConfig) -> float | None:
 
     try:
         return run_cell(configuration)
+    except Stopped as stopped:
+        sys.exit(_report_stop(stopped))
     except (StudyError, OSError) as error:
         sys.exit(_report(error))
 
@@ -36,10 +39,12 @@ def main() -> None:
     except CellsFailed as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except Stopped as stopped:
+        sys.exit(_report_stop(stopped))
     except (StudyError, OSError, HydraException, OmegaConfBaseException) as error:
         sys.exit(_report(error))
     except KeyboardInterrupt:
-        print("interrupted: finished trainings are kept, the same command goes on from there", file=sys.stderr)
+        print("interrupted: finished trainings and checkpoints are kept, the same command goes on", file=sys.stderr)
         sys.exit(130)
 
 
@@ -48,6 +53,11 @@ def _cell_name(*, _root_: DictConfig) -> str:
     from study.config import read
 
     return read(_root_)[0].slug
+
+
+def _report_stop(stopped: Stopped) -> int:
+    print(stopped, file=sys.stderr)
+    return 128 + stopped.signal_number
 
 
 def _report(error: BaseException) -> int:

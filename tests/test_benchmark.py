@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from scripts.benchmark import readme
 from tests.conftest import ROOT, environment
 
 
@@ -29,3 +30,8 @@ def test_gpu_on_a_cpu(tmp_path: Path) -> None:
     assert [(row["as"], row["replicas"]) for row in rows[:3]] == [("plain loop", 1), ("eager", 1), ("graph", 1)]
     assert all(row["replica-iterations / s"] > 0 for row in rows)
     assert all(row["J / replica-iteration"] is None for row in rows)
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    shown = readme.README.read_text().partition(readme.BEGIN)[2].partition(readme.END)[0]
+    assert shown == readme.tables(ROOT / "results" / "benchmarks")

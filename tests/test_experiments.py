@@ -95,9 +95,9 @@ def test_its_cells_run(experiment: str, tmp_path: Path) -> None:
         cell, run = config.read(job)
         planned = plan_cell(cell)
         store = Store(tmp_path / "store")
-        reported = multiprocessing.RawValue("Q", 0)
+        reported, stopping = multiprocessing.RawValue("Q", 0), multiprocessing.RawValue("b", 0)
         for training in planned.trainings:
-            assert run_pack([training], store, run.cluster, reported) == {}
+            assert run_pack([training], store, run.cluster, reported, stopping) == {}
         result = store.result(planned.training.id)
         assert result["curves"]["iteration"] == [0, 1, 2]
         sparsity = 0.0 if method == "dense" else 0.1

@@ -179,12 +179,38 @@ def test_a_lost_training_is_run_again_alone(copied: Path, run_command: Command) 
     assert after == before
 
 
-def test_a_damaged_record_is_named(copied: Path, run_command: Command) -> None:
+def test_a_damaged_record_is_set_aside_and_made_anew_from_the_store(copied: Path, run_command: Command) -> None:
     path = next((copied / "records" / "trial").glob("grasp-*.json"))
-    path.write_bytes(path.read_bytes()[:100])
+    whole, before = path.read_bytes(), trainings(copied)
+    path.write_bytes(whole.replace(b'"collapsed"', b'"finished"', 1)[:-2])
     done = run_command(*GRID, f"output={copied}")
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {path} is not a whole record")
+    assert done.returncode == 0, done.stderr
+    assert f"{path} is damaged: set aside as {path.name}.damaged-1" in done.stdout + done.stderr
+    assert path.read_bytes() == whole
+    assert trainings(copied) == before
+
+
+def test_a_damaged_training_is_set_aside_and_run_again_alone(copied: Path, run_command: Command) -> None:
+    """Dense lies under the ladder, whose first rung is run again too: it needs the weights of dense."""
+    whole, before = records(copied), trainings(copied)
+    (ticket,) = (copied / "records" / "trial").glob("lottery_ticket-0.8-seed0-*.json")
+    dense, rung, *_ = read(ticket).trainings
+    shutil.rmtree(copied / "store" / "trainings" / rung)
+    shutil.rmtree(copied / "store" / "masks")
+    ticket.unlink()
+    weights = copied / "store" / "trainings" / dense / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    done = run_command(*GRID, f"output={copied}")
+    assert done.returncode == 0, done.stderr
+    assert f"{weights.parent} is damaged: set aside as {dense}.damaged-1" in done.stdout + done.stderr
+    assert same(records(copied), whole)
+    after = trainings(copied)
+    assert {training for training, moment in after.items() if moment != before.get(training)} == {
+        dense,
+        rung,
+        f"{dense}.damaged-1",
+    } - ({f"{dense}.damaged-1"} if after.get(f"{dense}.damaged-1") == before[dense] else set())
+    assert f"{dense}.damaged-1" in after
 
 
 def test_a_cell_alone_gives_the_same_numbers(swept: Path, tmp_path: Path, run_command: Command) -> None:

@@ -138,9 +138,11 @@ def test_a_diverging_training_stops_and_says_where_with_its_pruned_weights_zero(
 
 def test_curves_cover_the_start_the_grid_and_the_end() -> None:
     reported: list[int] = []
-    outcome = train(toy_network(), toy_mask(toy_network()), toy_split(), ADAM, 0, reported.append)
+    network, mask = toy_network(), toy_mask(toy_network())
+    outcome = train(network, mask, toy_split(), ADAM, 0, lambda iteration, _: reported.append(iteration))
     assert outcome.curves.iteration == [0, 40, 80, 100]
-    assert reported == [40, 80, 100]
+    assert reported == sorted(set(reported))
+    assert {40, 80, 100} <= set(reported)
     assert outcome.curves.train_loss[0] is None
     assert all(isinstance(loss, float) and math.isfinite(loss) for loss in outcome.curves.train_loss[1:])
 

@@ -19,10 +19,11 @@ def train(
     data: Split,
     recipe: Recipe,
     seed: int,
-    on_iteration: Callable[[int], None] = lambda iteration: None,
+    after_stretch: Callable[[int, loop.Snapshots], None] = lambda iteration, snapshots: None,
     engine: Runs = Dense,
-    **part: int,
+    since: int = 0,
+    until: int | None = None,
 ) -> loop.Outcome:
     """Train a network in place."""
-    (outcome,) = loop.train([Task(network, mask, data, recipe, seed)], engine, on_iteration, **part)
+    (outcome,) = loop.train([Task(network, mask, data, recipe, seed)], engine, after_stretch, since=since, until=until)
     return outcome

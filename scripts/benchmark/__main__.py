@@ -1,4 +1,4 @@
-"""The command: python -m scripts.benchmark engines, peers, sweep, growth, meter or gpu, from the repository's root."""
+"""The command: python -m scripts.benchmark engines, peers, sweep, growth, meter, gpu or readme, from the root."""
 
 import argparse
 import importlib
@@ -49,6 +49,8 @@ def main() -> None:
     gpu.add_argument("--device", default="cuda", help="torch's name (default cuda)")
     gpu.add_argument("--seconds", type=float, default=2.0, help="time of one measurement (default 2)")
     gpu.add_argument("--models", nargs="*", help="of the cases' (default all)")
+
+    add("readme", "The README's tables of speeds, from results/benchmarks.")
 
     options = vars(parser.parse_args())
     benchmark = importlib.import_module(f"scripts.benchmark.{options.pop('command')}")

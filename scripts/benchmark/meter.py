@@ -19,7 +19,7 @@ from study.energy.meter import Meter
 from study.methods.snip import snip
 from study.training.engines.engine import Task
 from study.training.engines.sparse import Sparse
-from study.training.loop import train
+from study.training.loop import Snapshots, train
 
 READINGS = 2000
 SPARSITIES = (0.8, 0.98)
@@ -103,7 +103,11 @@ def _readings(task: Task) -> int:
         return read()
 
     meter.current().read = counting  # type: ignore[method-assign]
-    train([replace(task, network=copy.deepcopy(task.network))], Sparse, lambda _: [counting()].clear())
+
+    def report(iteration: int, snapshots: Snapshots) -> None:
+        counting()
+
+    train([replace(task, network=copy.deepcopy(task.network))], Sparse, report)
     meter.start()
     return counted + 2
 

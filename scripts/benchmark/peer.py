@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -29,10 +30,18 @@ from study.training.engines import choose
 BATCH, RATE, PIXELS = 60, 1.2e-3, 28 * 28
 WARM_UP = 5
 
+TORCHVISION = find_spec("torchvision") is not None
+
 STOOD_IN = {
     "torchvision.datasets.MNIST": "our MNIST files; an item is a PIL image, transformed, and an int, as in torchvision",
-    "torchvision.transforms": "Compose, ToTensor, Normalize with torchvision's results but not its checks: cheaper",
-    "torchvision.models, CIFAR10": "empty classes, of which the code derives others that are not used here",
+    **(
+        {"torchvision's compiled operators": "their names alone, so that it is imported without them"}
+        if TORCHVISION
+        else {
+            "torchvision.transforms": "Compose, ToTensor, Normalize with its results but not its checks: cheaper",
+            "torchvision.models, CIFAR10": "empty classes, of which the code derives others that are not used here",
+        }
+    ),
     "torch's DistributedDataParallel": "nn.Module while OpenLTH is imported: torch's can't be derived from as it does",
     "tqdm": "passes its argument on",
     "np.product": "np.prod, its name since NumPy 2",
@@ -208,15 +217,30 @@ class Normalize:
 
 def _import_from(path: Path) -> None:
     """Let a checkout's modules be imported, and what they import."""
-    torchvision: Any = _module("torchvision")
-    torchvision.datasets = SimpleNamespace(MNIST=MNIST, CIFAR10=type("CIFAR10", (), {}))
-    torchvision.transforms = SimpleNamespace(Compose=Compose, ToTensor=ToTensor, Normalize=Normalize)
-    torchvision.models = SimpleNamespace(ResNet=nn.Module)
+    if TORCHVISION:
+        _declare("nms", "qnms")
+        importlib.import_module("torchvision").datasets.MNIST = MNIST
+    else:
+        torchvision: Any = _module("torchvision")
+        torchvision.datasets = SimpleNamespace(MNIST=MNIST, CIFAR10=type("CIFAR10", (), {}))
+        torchvision.transforms = SimpleNamespace(Compose=Compose, ToTensor=ToTensor, Normalize=Normalize)
+        torchvision.models = SimpleNamespace(ResNet=nn.Module)
+        sys.modules["torchvision"] = torchvision
     tqdm: Any = _module("tqdm")
     tqdm.tqdm = _same
-    sys.modules |= {"torchvision": torchvision, "tqdm": tqdm}
+    sys.modules["tqdm"] = tqdm
     np.product = np.prod  # type: ignore[attr-defined]
     sys.path.insert(0, str(path))
+
+
+def _declare(*operators: str) -> None:
+    """Let torch know operators of torchvision by name, where its wheel is for another build of torch."""
+    for operator in operators:
+        if not hasattr(torch.ops.torchvision, operator):
+            _OPERATORS.define(f"{operator}(Tensor x) -> Tensor")
+
+
+_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def _module(name: str) -> ModuleType:

@@ -15,12 +15,26 @@ UNMETERED = "none"
 
 @dataclass
 class Spent:
-    """What was used: seconds by the clock, CPU seconds (user and system), joules of the CPU and of the GPU, if any."""
+    """What was used: seconds by the clock, CPU seconds (user and system), joules of the CPU and of the GPU, if any.
+
+    `flops` are floating-point operations, where they were counted; the meter does not read them.
+    """
 
     wall: float = 0.0
     cpu: float = 0.0
     cpu_joules: float = 0.0
     gpu_joules: float | None = None
+    flops: int | None = None
+
+    def __add__(self, other: "Spent") -> "Spent":
+        gpu, flops = (self.gpu_joules, other.gpu_joules), (self.flops, other.flops)
+        return Spent(
+            self.wall + other.wall,
+            self.cpu + other.cpu,
+            self.cpu_joules + other.cpu_joules,
+            None if gpu == (None, None) else (gpu[0] or 0.0) + (gpu[1] or 0.0),
+            None if flops == (None, None) else (flops[0] or 0) + (flops[1] or 0),
+        )
 
     def add(self, before: "Spent", after: "Spent", share: float = 1.0) -> None:
         """Add a share of what was used between two readings."""

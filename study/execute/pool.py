@@ -44,7 +44,8 @@ class Pool:
 
     def __init__(self, workers: int, store: Path, cluster: Cluster) -> None:
         self._context = forkserver.context()
-        self._arguments = store, cluster
+        self._stopping = self._context.RawValue("b", 0)
+        self._arguments = self._stopping, store, cluster
         self._workers = [self._start() for _ in range(workers)]
 
     def __enter__(self) -> "Pool":
@@ -52,7 +53,7 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         for one in self._workers:
-            one.process.terminate()
+            one.process.kill()
         for one in self._workers:
             one.process.join()
 
@@ -75,6 +76,14 @@ class Pool:
         one.pack = pack
         with suppress(ConnectionError):
             one.connection.send(pack)
+
+    def stop(self) -> None:
+        """Have the packs in hand checkpointed and come back unfinished."""
+        self._stopping.value = 1
+
+    @property
+    def is_stopping(self) -> bool:
+        return bool(self._stopping.value)
 
     def wait(self, seconds: float) -> list[Finished]:
         """The packs that come back within a time; dead workers are replaced, their packs have a WorkerDied."""

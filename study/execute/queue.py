@@ -28,6 +28,7 @@ class Queue:
         self._ready: list[tuple[int, int, str]] = []
         self._elsewhere: list[str] = []
         self._deaths: Counter[str] = Counter()
+        self._at_most: dict[str, int] = {}
         self._ticket = count()
 
     @property
@@ -40,14 +41,16 @@ class Queue:
         """Trainings that can run now, and side by side; none where nothing can."""
         self._collect_ready()
         pack: list[Node] = []
-        skipped = []
-        while self._ready and len(pack) < self._pack:
+        skipped, room = [], self._pack
+        while self._ready and len(pack) < room:
             entry = heapq.heappop(self._ready)
             node = self._missing[entry[-1]]
+            most = self._at_most.get(node.id, self._pack)
             if self._store.is_claimed(node.id):
                 self._elsewhere.append(node.id)
-            elif not pack or companions(node) == companions(pack[0]):
+            elif not pack or (len(pack) < most and companions(node) == companions(pack[0])):
                 pack.append(node)
+                room = min(room, most)
             else:
                 skipped.append(entry)
         for entry in skipped:
@@ -63,7 +66,7 @@ class Queue:
             if self._store.has_training(node.id):
                 done.append(node.id)
             elif isinstance(pack.error, WorkerDied):
-                self._retry(node, f"its worker died {LIVES} times, last with {pack.error}; is the memory too small?")
+                self._retry(node, len(pack.pack), pack.error)
             elif node.id in pack.failures:
                 self.failures[node.id] = pack.failures[node.id]
             else:
@@ -85,11 +88,14 @@ class Queue:
         self.finished.update(trainings)
         self._sorter.done(*trainings)
 
-    def _retry(self, node: Node, reason: str) -> None:
-        self._deaths[node.id] += 1
+    def _retry(self, node: Node, together: int, death: WorkerDied) -> None:
+        """Run a training again, in half the company: together they may have been too large for the memory."""
+        self._at_most[node.id] = max(1, together // 2)
+        self._deaths[node.id] += together == 1
         if self._deaths[node.id] < LIVES:
             self._push(node.id)
         else:
+            reason = f"its worker died {LIVES} times, last with {death}; is the memory too small?"
             self.failures[node.id] = reason
 
     def _collect_ready(self) -> None:

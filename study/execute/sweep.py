@@ -3,12 +3,15 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from study.cell import Cell
 from study.config import Run
+from study.errors import Damaged
 from study.execute.pool import Pool
 from study.execute.queue import Queue
-from study.files import remove_leftovers
+from study.execute.stopping import Stop, Stopped
+from study.files import remove_leftovers, set_aside
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, iterations, plan_cell
 from study.record import Record, read, summarise, write
@@ -37,46 +40,78 @@ class Sweep:
 
 
 def open_sweep(cells: Iterable[Cell], run: Run) -> Sweep:
-    """Plan the cells, equal ones once, and read the records that are there. Raises StudyError."""
+    """Plan the cells, equal ones once, and read the records that are there, setting aside what is damaged.
+
+    Raises StudyError.
+    """
     unique = {cell.id: cell for cell in cells}
     paths = {cell.id: run.records / f"{cell.slug}.json" for cell in unique.values()}
-    records = {cell: read(path) for cell, path in paths.items() if path.exists()}
+    records = {cell: record for cell, path in paths.items() if (record := _sound_record(path))}
     return Sweep(run, Store(run.store), Plan([plan_cell(cell) for cell in unique.values()]), records)
 
 
-def execute(sweep: Sweep, display: Display) -> None:
+def _sound_record(path: Path) -> Record | None:
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except Damaged:
+        set_aside(path)
+        return None
+
+
+def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
     """Run what is missing, write the records and mirror them to W&B.
 
     A cell that fails leaves its reason in `sweep.failures`, the others finish. Raises StudyError for what stops them
-    all: a damaged data set, a full disk.
+    all: a damaged data set, a full disk. Where `stop` asks, raises Stopped once what is in hand is checkpointed.
     """
     for folder in (sweep.run.store, sweep.run.records.parent):
         remove_leftovers(folder, LEFTOVER_SECONDS)
-    missing = sweep.missing
-    recorder = Recorder(sweep, display, missing)
-    if missing:
-        _run(missing, sweep, display, recorder)
+    sweep.store.remove_spent_checkpoints()
+    while True:
+        try:
+            missing = sweep.missing
+            recorder = Recorder(sweep, display, missing)
+            if missing:
+                _run(missing, sweep, display, recorder, stop)
+            return
+        except Damaged:
+            continue  # it is missing now
 
 
-def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder") -> None:
+def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder", stop: Stop) -> None:
+    """Run trainings. Raises Damaged and Stopped, both once the workers have checkpointed what they had in hand."""
     cluster = sweep.run.cluster
     queue = Queue(missing, sweep.store, cluster.pack)
     size = min(cluster.workers, len(missing))
     length = {training: iterations(node) for training, node in missing.items()}
     pool = Pool(size, sweep.run.store, cluster)
     with pool, display.progress(sum(length.values())) as show:
-        while queue.has_work or pool.busy:
-            while pool.has_room and (pack := queue.next_pack()):
+        damage: Damaged | None = None
+        while pool.busy or (queue.has_work and not (damage or stop.is_asked)):
+            if (stop.is_asked or damage) and not pool.is_stopping:
+                display.note("stopping: what is under way is being checkpointed; Ctrl-C again stops at once")
+                pool.stop()
+            while not pool.is_stopping and pool.has_room and (pack := queue.next_pack()):
                 pool.submit(pack)
-            for returned in pool.wait(POLL_SECONDS):
-                for training in queue.settle(returned):
+            try:
+                for returned in pool.wait(POLL_SECONDS):
+                    for training in queue.settle(returned):
+                        recorder.finished(training)
+                for training in queue.finished_elsewhere():
                     recorder.finished(training)
-            for training in queue.finished_elsewhere():
-                recorder.finished(training)
+            except Damaged as found:
+                damage = found
             cells = f"{len(sweep.records)}/{len(sweep.plan.cells)} cells"
             caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings"
             show(sum(length[training] for training in queue.finished) + pool.iterations, caption)
     recorder.give_up(queue.failures)
+    if damage:
+        raise damage
+    if stop.signal_number is not None and queue.has_work:
+        done = f"{len(queue.finished)} of {len(missing)} trainings finished"
+        raise Stopped(f"stopped: {done}, those under way checkpointed; the same command goes on", stop.signal_number)
 
 
 class Recorder:

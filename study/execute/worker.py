@@ -6,9 +6,10 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
@@ -25,27 +26,34 @@ from study.data import Examples
 from study.energy import meter, work
 from study.energy.meter import Spent
 from study.errors import StudyError
+from study.execute import checkpoint
+from study.execute.checkpoint import Checkpoints, StopAsked
 from study.lineage import Node, initial, step_function
 from study.models.flops import flops
 from study.models.paths import effective
 from study.store import Store
-from study.training import engines
+from study.training import engines, memory
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
-from study.training.loop import Outcome, timed, train
+from study.training.loop import Outcome, Snapshot, Snapshots, timed, train
+
+OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
 
 UNCOUNTED = ("seed", "sparsity", "kept", "spared")
 """Arguments of mask steps on which their operations do not depend."""
 
 
-def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster) -> None:
+def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cluster: Cluster) -> None:
     """Run packs of trainings as they come; answer each with the error that ended it, if one did, and `run_pack`'s.
 
-    `reported` is a shared integer for the iterations done of the training in hand. A worker ends with its driver.
+    `reported` is a shared integer for the iterations done of the training in hand, `stopping` one that is set for the
+    worker to checkpoint it and give it back. A worker ends with its driver. Signals that a terminal or Slurm sends to
+    all processes alike are the driver's to answer.
     """
     torch.set_num_threads(1)
     meter.start(cluster.device, cluster.core_watts, cluster.workers)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     driver = multiprocessing.parent_process()
     assert driver is not None, "workers are started by a driver"
 
@@ -60,54 +68,75 @@ def serve(connection: Connection, reported: Any, folder: Path, cluster: Cluster)
         except EOFError:
             return
         try:
-            failures = run_pack(pack, Store(folder), cluster, reported)
+            failures = run_pack(pack, Store(folder), cluster, reported, stopping)
             connection.send((None, failures))
         except (StudyError, OSError) as error:
             connection.send((error, {}))
 
 
-def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any) -> dict[str, str]:
+def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> dict[str, str]:
     """Run trainings that need none of each other, and store them; those that somebody else runs are left out.
 
-    Gives what went wrong with those that failed. Raises StudyError and OSError, which concern all trainings alike.
+    Where memory runs out, half of them are run at a time. Gives what went wrong with those that failed. Raises
+    StudyError and OSError, which concern all trainings alike.
     """
-    failures = {}
+    failures: dict[str, str] = {}
 
     @contextmanager
     def failing(nodes: list[Node]) -> Iterator[None]:
         try:
             yield
-        except (StudyError, OSError):
+        except (StudyError, OSError, StopAsked):
             raise
-        except Exception:
+        except Exception as error:
+            if memory.ran_out(error):
+                raise
             failures.update(dict.fromkeys((node.id for node in nodes), traceback.format_exc()))
 
-    def report(iteration: int) -> None:
-        reported.value = iteration
-        meter.current().read()  # counters wrap
-
-    with ExitStack() as claims, engines.computing_in(cluster.precision, torch.device(cluster.device)):
+    def attempt(nodes: list[Node]) -> None:
         prepared = []
-        for node in pack:
-            if claims.enter_context(store.claim(node.id)) and not store.has_training(node.id):
-                with failing([node]):
-                    prepared.append(_prepare(node, store, cluster))
+        for node in nodes:
+            with failing([node]):
+                prepared.append(_prepare(node, store, cluster))
         for together in _side_by_side(prepared):
             with failing([one.node for one in together]):
-                _run(together, store, report)
-            reported.value = 0
+                _run(together, store, cluster, reported, stopping)
+
+    def run(nodes: list[Node]) -> None:
+        left = [node for node in nodes if not (node.id in failures or store.has_training(node.id))]
+        try:
+            return attempt(left)
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+        memory.give_back()  # here, where the error no longer holds what filled it
+        if len(left) == 1:
+            failures[left[0].id] = OUT_OF_MEMORY
+            return None
+        run(left[: len(left) // 2])
+        return run(left[len(left) // 2 :])
+
+    precision = engines.computing_in(cluster.precision, torch.device(cluster.device))
+    with suppress(StopAsked), ExitStack() as claims, precision:
+        run([node for node in pack if claims.enter_context(store.claim(node.id))])
+    reported.value = 0
     return failures
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that can begin, and what its mask took."""
+    """A training that can begin or go on, and what its mask took."""
 
     node: Node
     task: Task
     engine: engines.AnyEngine
     masking: Spent
-    scoring: int
+    saved: Snapshot | None
+
+    @property
+    def done(self) -> int:
+        """The iteration after which it goes on."""
+        return self.saved.iteration if self.saved else int(self.node.arguments.get("since", 0))
 
 
 def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
@@ -118,24 +147,48 @@ def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
         network = values.of(node.arguments["start"]).to(cluster.device)
         mask = values.of(node.arguments["mask"])
     task = Task(network, mask, split, recipe, seed)
-    return Prepared(node, task, engines.choose(cluster.engine, task), masking, values.operations)
+    masking.flops = values.operations
+    engine = engines.choose(cluster.engine, task)
+    saved = checkpoint.read(store, node.id, checkpoint.form(engine, cluster))
+    if saved is None:
+        return Prepared(node, task, engine, masking, None)
+    return Prepared(node, task, engine, masking + saved.masking, saved.snapshot)
 
 
 def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
-    """As many together as train fastest so; one by one where their engine takes only one."""
-    packs = len(prepared) > 1 and prepared[0].engine is Packed
-    size = best_size(prepared[0].task, len(prepared)) if packs else 1
-    return (prepared[i : i + size] for i in range(0, len(prepared), size))
+    """Those that go on from one iteration, as many together as train fastest so; one by one where the engine must."""
+    for _, alike in groupby(sorted(prepared, key=lambda one: one.done), key=lambda one: one.done):
+        group = list(alike)
+        packs = len(group) > 1 and group[0].engine is Packed
+        size = best_size(group[0].task, len(group)) if packs else 1
+        yield from (group[i : i + size] for i in range(0, len(group), size))
 
 
-def _run(together: list[Prepared], store: Store, report: Callable[[int], None]) -> None:
+def _run(together: list[Prepared], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> None:
+    """Train and store, checkpointing in between. Raises StopAsked."""
     arguments, engine = together[0].node.arguments, together[0].engine
     part = {name: arguments[name] for name in ("since", "until") if name in arguments}
-    outcomes = train([one.task for one in together], engine, report, **part)
+    checkpoints = Checkpoints(
+        store,
+        [(one.node.id, one.masking) for one in together],
+        checkpoint.form(engine, cluster),
+        cluster.checkpoint,
+        lambda: bool(stopping.value),
+    )
+
+    def after_stretch(iteration: int, snapshots: Snapshots) -> None:
+        reported.value = iteration - part.get("since", 0)
+        meter.current().read()  # counters wrap
+        checkpoints.after_stretch(snapshots)
+
+    saved = [one.saved for one in together if one.saved]
+    outcomes = train([one.task for one in together], engine, after_stretch, saved=saved, **part)
     for one, outcome in zip(together, outcomes, strict=True):
         network = one.task.network
         weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
         store.save_training(one.node.id, weights, _result(one, outcome, len(together)))
+        store.remove_checkpoint(one.node.id)
+    reported.value = 0
 
 
 def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
@@ -159,7 +212,7 @@ def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
             "engine": one.engine.__name__.lower(),
             "together": together,
             "iterations": iterations,
-            "mask": asdict(one.masking) | {"flops": one.scoring},
+            "mask": asdict(one.masking),
             "training": asdict(outcome.training) | {"flops": trained},
             "evaluation": asdict(outcome.evaluation) | {"flops": evaluated},
             "meter": meter.current().described(),

@@ -1,6 +1,8 @@
 """The training loop: data order, evaluation, curves and divergence, whatever engine does the arithmetic."""
 
+import copy
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,10 @@ from study.cell import Recipe
 from study.energy import meter
 from study.energy.meter import Spent
 from study.seeding import stream
-from study.training.engines.engine import STRETCH, Engine, Evaluation, Task
+from study.training.engines.engine import STRETCH, Engine, Evaluation, State, Task
+
+STRETCH_SECONDS = 1.0
+"""About how long an engine is left alone."""
 
 
 @dataclass
@@ -50,13 +55,33 @@ class Outcome:
     evaluation: Spent = field(default_factory=Spent)
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A training under way after an iteration: gone on from, it ends as it would have ended.
+
+    Its random streams need no keeping: the data order and the augmentation of each iteration follow from the seed.
+    """
+
+    iteration: int
+    outcome: Outcome
+    state: State
+
+
+Snapshots = Callable[[], list[Snapshot]]
+
+
+def _go_on(iteration: int, snapshots: Snapshots) -> None:
+    pass
+
+
 def train(
     tasks: Sequence[Task],
     engine: Callable[[Sequence[Task]], Engine],
-    on_iteration: Callable[[int], None] = lambda iteration: None,
+    after_stretch: Callable[[int, Snapshots], None] = _go_on,
     *,
     since: int = 0,
     until: int | None = None,
+    saved: Sequence[Snapshot] = (),
 ) -> list[Outcome]:
     """Train the networks of `tasks` in place, pruned weights zero at every step and at the end.
 
@@ -65,39 +90,61 @@ def train(
     With `since` they start after that iteration of the schedule and the data order, with `until` they end after that
     one. The data order comes from the stream "order" of a task's seed, augmentation from "augment/1" and so on, a
     stream an iteration. Training ends at the evaluation after which no task has a finite loss.
+
+    `after_stretch` is called every so often, with the iterations done and what takes a snapshot of each task; it ends
+    the training where it raises. With `saved`, snapshots after one iteration, tasks go on from there.
     """
     recipe = tasks[0].recipe
-    outcomes = [Outcome() for _ in tasks]
-    with timed([outcome.training for outcome in outcomes]):
-        running = engine(tasks)
     last = recipe.iterations if until is None else until
+    iteration = saved[0].iteration if saved else since
+    outcomes = [copy.deepcopy(one.outcome) for one in saved] or [Outcome() for _ in tasks]
+    training = [outcome.training for outcome in outcomes]
+    with timed(training):
+        running = engine(tasks)
+        if saved:
+            running.restore([one.state for one in saved])
     order = islice(
-        zip(*(_order(task.data.training, task.recipe, task.seed) for task in tasks), strict=True), since, last
+        zip(*(_order(task.data.training, task.recipe, task.seed) for task in tasks), strict=True), iteration, last
     )
 
-    def evaluate(iteration: int, losses: Sequence[float | None]) -> None:
+    def evaluate(losses: Sequence[float | None]) -> None:
         with timed([outcome.evaluation for outcome in outcomes]):
             for outcome, loss, held_out in zip(outcomes, losses, running.evaluate(), strict=True):
                 if outcome.diverged_at is None:
                     outcome.curves.add(iteration, loss, *held_out)
 
-    evaluate(since, [None] * len(tasks))
-    iteration = since
-    while iteration < last and any(outcome.diverged_at is None for outcome in outcomes):
-        begun, stop = iteration, min(iteration - iteration % recipe.evaluate_every + recipe.evaluate_every, last)
-        with timed([outcome.training for outcome in outcomes]):
-            while iteration < stop:
-                batches = torch.stack([torch.stack(batch) for batch in islice(order, min(STRETCH, stop - iteration))])
+    def snapshots() -> list[Snapshot]:
+        states = running.states()
+        return [Snapshot(iteration, copy.deepcopy(o), s) for o, s in zip(outcomes, states, strict=True)]
+
+    if not saved:
+        evaluate([None] * len(tasks))
+    begun, stretch = max(outcome.curves.iteration[-1] for outcome in outcomes), 1
+    while begun < last and any(outcome.diverged_at is None for outcome in outcomes):
+        stop = min(begun - begun % recipe.evaluate_every + recipe.evaluate_every, last)
+        while iteration < stop:
+            clock = time.monotonic()
+            with timed(training):
+                batches = torch.stack([torch.stack(batch) for batch in islice(order, min(stretch, stop - iteration))])
                 running.advance(batches, iteration)
-                iteration += len(batches)
-                on_iteration(iteration)
+            iteration += len(batches)
+            stretch = _next_stretch(stretch, time.monotonic() - clock)
+            with timed(training):
+                after_stretch(iteration, snapshots)
+        with timed(training):
             losses = [loss / (stop - begun) for loss in running.losses()]
-        evaluate(iteration, losses)
+        evaluate(losses)
         for outcome, loss in zip(outcomes, losses, strict=True):
             if outcome.diverged_at is None and not math.isfinite(loss):
                 outcome.diverged_at = iteration
+        begun = stop
     running.finish()
     return outcomes
+
+
+def _next_stretch(stretch: int, seconds: float) -> int:
+    """Longer while it takes less than STRETCH_SECONDS, so that a slow training is looked after as often as a fast."""
+    return min(2 * stretch, STRETCH) if seconds < STRETCH_SECONDS / 2 else max(1, stretch // 2)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from study.cell import Recipe
 from study.data.arrays import Batch
 from study.data.augment import augmentation
 from study.models import prunable
-from study.training.engines.engine import Evaluation, Task, learning_rate
+from study.training.engines.engine import Evaluation, State, Task, learning_rate
 
 EVALUATION_BATCH = 500
 
@@ -63,6 +63,31 @@ class Dense:
     def evaluate(self) -> list[tuple[Evaluation, Evaluation]]:
         validation, test = (evaluate(self._network, batches) for batches in self._held_out)
         return [(validation, test)]
+
+    def states(self) -> list[State]:
+        network = {f"network/{name}": tensor for name, tensor in self._network.state_dict().items()}
+        moments = {
+            f"optimizer/{parameter}/{name}": tensor
+            for parameter, held in self._optimizer.state_dict()["state"].items()
+            for name, tensor in held.items()
+            if tensor is not None
+        }
+        everything = network | moments | {"loss": self._loss}
+        return [{name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in everything.items()}]
+
+    def restore(self, states: Sequence[State]) -> None:
+        (state,) = states
+        network: State = {}
+        moments: dict[int, State] = {}
+        for name, tensor in state.items():
+            match name.split("/"):
+                case ["network", entry]:
+                    network[entry] = tensor
+                case ["optimizer", parameter, entry]:
+                    moments.setdefault(int(parameter), {})[entry] = _channels_last(tensor)
+        self._network.load_state_dict(network)
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": moments})
+        self._loss.copy_(state["loss"])
 
     def finish(self) -> None:
         for weight, keep in zip(self._weights, self._kept, strict=True):

@@ -1,6 +1,6 @@
 """What an engine is: it trains networks of one shape side by side. The loop knows no other side of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -31,6 +31,12 @@ class Evaluation(NamedTuple):
 STRETCH = 100
 """The most iterations that an engine is handed at once."""
 
+State = dict[str, Tensor]
+"""What an engine has changed of one task since it began: copies, contiguous, on the CPU."""
+
+STATE_FORM = 1
+"""Raise it when what is in an engine's states changes: older ones are then not gone on from."""
+
 
 class Engine(Protocol):
     """Trains tasks side by side. What becomes of one changes nothing for another, a loss that is not finite included.
@@ -46,6 +52,12 @@ class Engine(Protocol):
 
     def evaluate(self) -> list[tuple[Evaluation, Evaluation]]:
         """By task: on the validation and on the test examples."""
+
+    def states(self) -> list[State]:
+        """By task: weights, statistics, the optimiser's moments and the losses not yet asked for."""
+
+    def restore(self, states: Sequence[State]) -> None:
+        """Go on from states of an engine of this kind, whoever was in its pack, all after one iteration."""
 
     def finish(self) -> None:
         """Leave the trained weights and statistics in the networks."""

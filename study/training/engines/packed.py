@@ -23,7 +23,8 @@ from study.data.arrays import Part
 from study.data.augment import draw, shift
 from study.models import prunable
 from study.seeding import stream
-from study.training.engines.engine import STRETCH, Evaluation, Task, learning_rate
+from study.training import memory
+from study.training.engines.engine import STRETCH, Evaluation, State, Task, learning_rate
 
 EVALUATION_BATCH = 500
 
@@ -80,10 +81,28 @@ class Packed:
         self._network.train()
         return list(zip(validation, test, strict=True))
 
+    def states(self) -> list[State]:
+        everything = {name: tensor.cpu() for name, tensor in self._changed().items()}
+        steps = self._steps.cpu()
+        return [
+            {"steps": steps.clone(), **{name: tensor[replica].clone() for name, tensor in everything.items()}}
+            for replica in range(len(self._tasks))
+        ]
+
+    def restore(self, states: Sequence[State]) -> None:
+        for name, tensor in self._changed().items():
+            tensor.copy_(torch.stack([state[name] for state in states]))
+        self._steps.copy_(states[0]["steps"])
+
     def finish(self) -> None:
         trained = {**self._flat.parameters, **self._buffers}
         for replica, task in enumerate(self._tasks):
             task.network.load_state_dict({name: tensor[replica].clone() for name, tensor in trained.items()})
+
+    def _changed(self) -> Tensors:
+        """What steps change, by replica."""
+        numbers = {"values": self._flat.values, "first": self._first, "second": self._second, "losses": self._losses}
+        return numbers | {f"network/{name}": tensor for name, tensor in self._buffers.items()}
 
     def _fill_tables(self, batches: Tensor, iterations: range) -> None:
         """Lay down what the steps of a stretch read, in the memory that a captured step reads again."""
@@ -185,7 +204,10 @@ def best_size(task: Task, limit: int) -> int:
     while size <= limit:
         try:
             faster = size / _seconds_per_step(task, size)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not memory.ran_out(error):
+                raise
+            memory.give_back()
             return best
         if faster < speed * WORTH_DOUBLING:
             return best

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from study.data.augment import augmentation
 from study.models import prunable
 from study.training.engines import kernels
 from study.training.engines.chain import Chain, is_linear, sparse_layers
-from study.training.engines.engine import Evaluation, Task, learning_rate
+from study.training.engines.engine import Evaluation, State, Task, learning_rate
 from study.training.engines.kernels import FEWEST_LANES, LANES
 from study.training.engines.reader import Examples, Reader, whole
 from study.training.engines.weights import Array, Numbers
@@ -35,6 +36,7 @@ class Sparse:
         sparse = sparse_layers(network, task.mask)
         held_sparse = [name for name in prunable(network) if name.rpartition(".")[0] in sparse]
         self._recipe, self._numbers = recipe, Numbers(network, task.mask, held_sparse)
+        self._statistics = {f"network/{name}": buffer for name, buffer in network.named_buffers()}
 
         def chain(width: int) -> Chain:
             return Chain(network, task.mask, sparse, self._numbers, arrays.training, width)
@@ -80,14 +82,27 @@ class Sparse:
             validation, test = (self._evaluate(examples) for examples in self._held_out)
         return [(validation, test)]
 
+    def states(self) -> list[State]:
+        counts = torch.tensor([self._steps, self._loss], dtype=torch.float64)
+        arrays = {"values": self._numbers.values, "moments": self._moments}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return [{name: tensor.clone() for name, tensor in {**tensors, **self._statistics, "counts": counts}.items()}]
+
+    def restore(self, states: Sequence[State]) -> None:
+        (state,) = states
+        self._numbers.values[:], self._moments[:] = state["values"].numpy(), state["moments"].numpy()
+        for name, tensor in self._statistics.items():
+            tensor.copy_(state[name])
+        steps, self._loss = state["counts"].tolist()
+        self._steps = int(steps)
+
     def finish(self) -> None:
         self._numbers.zero_pruned()
         self._numbers.write_back()
 
     def _differentiate(self, x: Array, labels: Array) -> None:
         """The gradients of the mean loss over a batch, which is added to the losses."""
-        self._sums.fill(0)
-        begin = 0
+        gradients, begin = self._numbers.gradients, 0
         for chain in self._chains:
             block = slice(begin, begin + chain.width)
             logits = chain.forward(x[..., block], len(labels[block]))
@@ -95,9 +110,12 @@ class Sparse:
             loss, _ = kernels.cross_entropy(logits, labels[block], len(labels), derivatives)
             self._loss += loss / len(labels)
             chain.backward(derivatives)
-            self._sums += self._numbers.gradients
             begin = block.stop
-        self._numbers.gradients[...] = self._sums
+            if len(self._chains) > 1:
+                self._sums += gradients
+        if len(self._chains) > 1:
+            gradients[...] = self._sums
+            self._sums.fill(0)
 
     def _evaluate(self, batches: Iterable[Examples]) -> Evaluation:
         loss, right, count = 0.0, 0, 0

@@ -1,0 +1,65 @@
+"""The table of speeds in the README, made from results/benchmarks."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from scripts.benchmark.measure import Row
+from study.config import ROOT
+from study.files import write_atomically
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- made by: python -m scripts.benchmark readme -->\n", "<!-- end -->\n"
+OTHERS = {"lenet_5_caffe": "LeNet-5", "conv_2": "Conv-2", "gru_s": "GRU-s", "lstm_s": "LSTM-s"}
+
+
+def run(output: Path) -> None:
+    """Write the table into the README, from the results in a folder."""
+    before, _, after = README.read_text().partition(BEGIN)
+    write_atomically(README, "".join([before, BEGIN, tables(output), END, after.partition(END)[2]]).encode())
+
+
+def tables(results: Path) -> str:
+    """Iterations beside public codes', by sparsity; other networks beside torch; a whole sweep."""
+    peers, engines, sweep = (_rows(results / f"{name}.json") for name in ("peers", "engines", "sweep"))
+    by_sparsity = pd.DataFrame(peers).pivot(index="code", columns="sparsity, %", values="iteration, ms")
+    codes = [code for code in by_sparsity.index if not code.startswith("ours")]
+    names = {**{code: code for code in codes}, "ours, dense engine": "torch, `dense` here", "ours, auto": "here"}
+    by_sparsity = by_sparsity.loc[list(names)].rename(index=names)
+    for code in codes:
+        by_sparsity.loc[f"{code} / here"] = by_sparsity.loc[code] / by_sparsity.loc["here"]
+    by_sparsity.columns = pd.Index([f"{value:g} %" if value else "dense" for value in by_sparsity.columns])
+    others: list[Row] = []
+    for row in engines:
+        if row["network"] in OTHERS and row["chosen"]:
+            ratio = row["dense engine / this"]
+            name = f"{OTHERS[row['network']]} at {row['sparsity, %']:g} %, ms"
+            others.append(
+                {"": name, "plain torch": ratio * row["iteration, ms"], "here": row["iteration, ms"], "ratio": ratio}
+            )
+    plain, ours = sweep
+    others += [
+        {
+            "": f"60 cells, {what} s",
+            "plain torch": plain[f"{what}, s"],
+            "here": ours[f"{what}, s"],
+            "ratio": plain[ratio],
+        }
+        for what, ratio in {"CPU": "CPU / ours", "wall": "wall / ours"}.items()
+    ]
+    by_sparsity.index.name = "LeNet-300-100, batch 60"
+    return f"\n{_markdown(by_sparsity.reset_index())}\n\n{_markdown(pd.DataFrame(others))}\n\n"
+
+
+def _rows(path: Path) -> list[Row]:
+    (rows,) = json.loads(path.read_text())["tables"].values()
+    found: list[Row] = rows
+    return found
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    text: str = table.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value).to_markdown(
+        index=False, disable_numparse=True
+    )
+    return text

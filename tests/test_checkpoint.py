@@ -1,0 +1,205 @@
+"""Trainings that are stopped and gone on with, by every engine, end bit for bit as they would have ended."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from study import models
+from study.cell import Model, Recipe
+from study.energy.meter import Spent
+from study.errors import StudyError
+from study.execute import checkpoint
+from study.execute.checkpoint import Checkpoints, Saved, StopAsked
+from study.files import SET_ASIDE_MOST
+from study.models import prunable
+from study.sealed import BrokenSeal, seal, unseal
+from study.seeding import stream
+from study.store import Store
+from study.training import loop
+from study.training.engines.dense import Dense
+from study.training.engines.engine import Task
+from study.training.engines.packed import Packed
+from study.training.engines.sparse import Sparse
+from study.training.loop import Outcome, Snapshots, train
+from tests.test_engines import ADAM, COLOUR, NETWORKS, PACKED, SGD, split, tasks_of
+
+FORM = {"engine": "any"}
+AUGMENTED = SGD.model_copy(update={"augment": "flip_crop"})
+
+
+@pytest.fixture(autouse=True)
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that trainings can be interrupted anywhere: stretches of 1, 2, 2, ... iterations."""
+    monkeypatch.setattr(loop, "STRETCH", 2)
+
+
+def interrupted(tasks: list[Task], engine: Any, after: int, store: Store, saved: Sequence[Saved] = ()) -> list[Saved]:
+    """Train, through the store, to the first stretch that ends at `after` or later; what is then in the store."""
+    names = [str(number) for number in range(len(tasks))]
+
+    def stop(iteration: int, snapshots: Snapshots) -> None:
+        if iteration >= after:
+            Checkpoints(store, [(name, Spent(1, 2)) for name in names], FORM, 60, lambda: True).after_stretch(snapshots)
+
+    with pytest.raises(StopAsked):
+        train(tasks, engine, stop, saved=[one.snapshot for one in saved])
+    found = [checkpoint.read(store, name, FORM) for name in names]
+    return [one for one in found if one is not None]
+
+
+def assert_same(tasks: list[Task], outcomes: list[Outcome], others: list[Task], expected: list[Outcome]) -> None:
+    for task, outcome, other, wanted in zip(tasks, outcomes, others, expected, strict=True):
+        assert outcome.curves == wanted.curves
+        assert outcome.diverged_at == wanted.diverged_at
+        ours = task.network.state_dict()
+        for name, tensor in other.network.state_dict().items():
+            assert torch.equal(ours[name], tensor), name
+
+
+def task_of(network: nn.Module, density: float, shape: tuple[int, ...], recipe: Recipe) -> Task:
+    mask = {name: torch.rand(w.shape, generator=stream(1, name)) < density for name, w in prunable(network).items()}
+    return Task(network, mask, split(shape, torch.float32), recipe, 0)
+
+
+RESIDUAL = Model(name="resnet_20", family="resnet")
+CASES: dict[str, tuple[Any, Model, tuple[int, ...], Recipe]] = {
+    "dense, adam": (Dense, *NETWORKS["linear, dense"][:2], ADAM),
+    "dense, convolutions and momentum": (Dense, *NETWORKS["convolutions"][:2], SGD),
+    "dense, no momentum": (Dense, *NETWORKS["convolutions"][:2], SGD.model_copy(update={"momentum": 0.0})),
+    "dense, batch norm, augmented": (Dense, RESIDUAL, COLOUR, AUGMENTED),
+    "dense, batch norm, adam": (Dense, RESIDUAL, COLOUR, ADAM),
+    "sparse, adam": (Sparse, *NETWORKS["linear, sparse"][:2], ADAM),
+    "sparse, convolutions and momentum": (Sparse, *NETWORKS["padded convolutions"][:2], AUGMENTED),
+    "sparse, recurrent": (Sparse, *NETWORKS["GRU"][:2], ADAM),
+    "sparse, batch norm": (Sparse, Model(name="vgg_c", family="vgg"), (3, 32, 32), SGD),
+}
+
+
+@pytest.mark.parametrize("after", [3, 40, 55])
+@pytest.mark.parametrize("case", CASES)
+def test_a_training_goes_on_to_the_same_bits(case: str, after: int, tmp_path: Path) -> None:
+    engine, model, shape, recipe = CASES[case]
+    if model.name in ("vgg_c", "resnet_20"):
+        recipe, after = recipe.model_copy(update={"iterations": 10, "evaluate_every": 4, "drops": (6,)}), after // 10
+    recipe = recipe.model_copy(update={"iterations": min(recipe.iterations, 60)})
+
+    def fresh() -> list[Task]:
+        return [task_of(models.build(model, torch.Size(shape), 4, 0), 0.1, shape, recipe)]
+
+    undisturbed, disturbed, again = fresh(), fresh(), fresh()
+    expected = train(undisturbed, engine)
+    store = Store(tmp_path)
+    (saved,) = interrupted(disturbed, engine, after, store)
+    assert 0 < saved.snapshot.iteration < recipe.iterations
+    assert saved.masking == Spent(1, 2)
+    (later,) = interrupted(fresh(), engine, saved.snapshot.iteration + 2, store, [saved])
+    assert later.snapshot.iteration > saved.snapshot.iteration
+    assert later.snapshot.outcome.training.wall > saved.snapshot.outcome.training.wall
+    outcomes = train(again, engine, saved=[later.snapshot])
+    assert_same(again, outcomes, undisturbed, expected)
+    assert outcomes[0].training.wall > later.snapshot.outcome.training.wall
+
+
+@pytest.mark.parametrize("recipe", [AUGMENTED, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("network", ["linear", "convolutions", "residual, batch norm"])
+def test_a_pack_goes_on_to_the_same_bits(network: str, recipe: Recipe, tmp_path: Path) -> None:
+    model, shape = PACKED[network]
+    recipe = recipe.model_copy(update={"iterations": 12, "evaluate_every": 5, "drops": (6,)})
+
+    def fresh() -> list[Task]:
+        return tasks_of(model, shape, recipe, torch.float32, (0.02, 1e30, 0.002))
+
+    undisturbed, again = fresh(), fresh()
+    expected = train(undisturbed, Packed)
+    saved = interrupted(fresh(), Packed, 6, Store(tmp_path))
+    outcomes = train(again, Packed, saved=[one.snapshot for one in saved])
+    assert [outcome.diverged_at for outcome in outcomes] == [outcome.diverged_at for outcome in expected]
+    sound = [0, 2]
+    assert_same(*([some[i] for i in sound] for some in (again, outcomes, undisturbed, expected)))  # type: ignore[arg-type]
+    assert outcomes[1].curves == expected[1].curves
+
+
+@pytest.mark.parametrize("network", PACKED)
+def test_of_a_pack_each_goes_on_in_other_company(network: str, tmp_path: Path) -> None:
+    """In float64, in which who is beside a training matters only by rounding."""
+    model, shape = PACKED[network]
+    recipe = AUGMENTED.model_copy(update={"iterations": 12, "evaluate_every": 5, "drops": (6,)})
+
+    def fresh() -> list[Task]:
+        return tasks_of(model, shape, recipe, torch.float64, (0.02, 0.01, 0.002))
+
+    undisturbed, again = fresh(), fresh()
+    expected = train(undisturbed, Packed)
+    saved = interrupted(fresh(), Packed, 6, Store(tmp_path))
+    for company in ([2, 0], [1]):
+        outcomes = train([again[i] for i in company], Packed, saved=[saved[i].snapshot for i in company])
+        for i, outcome in zip(company, outcomes, strict=True):
+            assert outcome.curves.test_loss == pytest.approx(expected[i].curves.test_loss, rel=1e-10)
+            for name, tensor in undisturbed[i].network.state_dict().items():
+                torch.testing.assert_close(again[i].network.state_dict()[name], tensor, rtol=1e-10, atol=1e-10)
+
+
+def test_a_checkpoint_of_another_form_is_not_gone_on_from(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (model, shape), recipe = NETWORKS["linear, dense"][:2], ADAM
+    interrupted([task_of(models.build(model, torch.Size(shape), 4, 0), 0.5, shape, recipe)], Dense, 10, store)
+    assert checkpoint.read(store, "0", FORM) is not None
+    assert checkpoint.read(store, "0", {"engine": "another"}) is None
+
+
+def test_checkpoints_are_written_no_more_often_than_wanted(tmp_path: Path) -> None:
+    model, shape = NETWORKS["linear, dense"][:2]
+    task = task_of(models.build(model, torch.Size(shape), 4, 0), 0.5, shape, ADAM)
+    written: list[int | None] = []
+
+    def count(seconds: float) -> int:
+        store = Store(tmp_path / str(seconds))
+        checkpoints = Checkpoints(store, [("0", Spent())], FORM, seconds, lambda: False)
+        written.clear()
+        path = store.folder / "checkpoints" / "0.safetensors"
+
+        def look(iteration: int, snapshots: Snapshots) -> None:
+            checkpoints.after_stretch(snapshots)
+            written.append(path.stat().st_mtime_ns if path.exists() else None)
+
+        train([replace(task)], Dense, look)
+        return len(set(written) - {None})
+
+    assert count(1000.0) == 0
+    assert count(1e-9) == len(written)
+
+
+def test_every_byte_is_sealed() -> None:
+    tensors = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([True, False])}
+    blob = seal(tensors, {"iteration": 3, "loss": 0.1})
+    found, content = unseal(blob)
+    assert content == {"iteration": 3, "loss": 0.1}
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    for position in range(len(blob)):
+        broken = bytearray(blob)
+        broken[position] ^= 1 << (position % 8)
+        with pytest.raises(BrokenSeal):
+            unseal(bytes(broken))
+    for length in range(len(blob)):
+        with pytest.raises(BrokenSeal):
+            unseal(blob[:length])
+
+
+def test_a_damaged_checkpoint_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(tmp_path)
+    path = tmp_path / "checkpoints" / "a.safetensors"
+    for number in range(1, SET_ASIDE_MOST + 1):
+        store.save_checkpoint("a", {"x": torch.zeros(3)}, {})
+        path.write_bytes(path.read_bytes()[:-1])
+        assert store.checkpoint("a") is None
+        assert path.with_name(f"a.safetensors.damaged-{number}").exists()
+        assert f"{path} is damaged: set aside" in caplog.messages[-1]
+    store.save_checkpoint("a", {"x": torch.zeros(3)}, {})
+    path.write_bytes(b"")
+    with pytest.raises(StudyError, match="damaged 9 times: check the disk"):
+        store.checkpoint("a")
