@@ -10,7 +10,7 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan figures claims verify publish estimate test test-slow lint format lock clean
+.PHONY: help setup data sweep plan figures report claims verify publish estimate test test-slow lint format lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,14 +47,17 @@ estimate: setup ## time, energy, CO2 and money of an experiment on GPUs and a la
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
 
+report: setup ## all of that, and results/report.html: a page to sort and to filter, which needs no network
+	@$(BIN)/python -m study.analysis --page
+
 claims: setup ## the papers' claims and what the records say of each
 	@$(BIN)/python -m study.analysis --claims
 
 verify: setup ## rebuild everything from the published records elsewhere; fail on a difference from what is committed
 	@$(BIN)/python -m study.analysis --records results/records --verify
 
-publish: ## copy an experiment's records to results/records, to be committed
-	@mkdir -p results/records && rm -rf results/records/$(EXP) && cp -R $(OUTPUT)/records/$(EXP) results/records/
+publish: setup ## copy an experiment's records, and the masks that figures need, to results/records, to be committed
+	@$(BIN)/python -m study.publish --output $(OUTPUT) $(EXP)
 
 test: $(VENV)/test.stamp ## run the tests
 	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"

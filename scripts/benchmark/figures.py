@@ -12,7 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter
+
+from study.analysis.drawing import plain_decades, ticks
 
 
 def sparsity(rows: pd.DataFrame, path: Path) -> None:
@@ -23,8 +25,8 @@ def sparsity(rows: pd.DataFrame, path: Path) -> None:
             _lines(remaining, "remaining", column, "engine", axes)
             axes.set(xscale="log", yscale="log", xlabel="weights remaining, %", ylabel=f"CPU time of an {column}")
             axes.invert_xaxis()
-            _ticks(axes, remaining["remaining"])
-            _plain_decades(axes)
+            ticks(axes, sorted(remaining["remaining"].unique()), most=len(remaining))
+            plain_decades(axes)
 
 
 def workers(rows: pd.DataFrame, path: Path) -> None:
@@ -45,7 +47,7 @@ def planning(rows: pd.DataFrame, path: Path) -> None:
             )
             axes.set(xscale="log", xlabel="cells planned", ylabel=column)
             axes.set_ylim(0, 1.15 * rows[column].max())
-            _ticks(axes, rows["cells"])
+            ticks(axes, sorted(rows["cells"].unique()), most=len(rows))
 
 
 def ladder(rows: pd.DataFrame, path: Path) -> None:
@@ -55,7 +57,7 @@ def ladder(rows: pd.DataFrame, path: Path) -> None:
     with _figure(path, 2) as (left, right):
         _lines(long, "level", "seconds", "levels", left)
         left.set(xlabel="levels pruned", ylabel="CPU s of all levels so far", yscale="log")
-        _plain_decades(left)
+        plain_decades(left)
         sns.lineplot(
             rows, x="level", y="this level, CPU s", marker="o", color=sns.color_palette("colorblind")[2], ax=right
         )
@@ -95,16 +97,3 @@ def _lines(rows: pd.DataFrame, x: str, y: str, by: str, axes: Axes) -> None:
     palette = sns.color_palette("colorblind", rows[by].nunique())
     sns.lineplot(rows, x=x, y=y, hue=by, style=by, markers=True, markersize=7, palette=palette, ax=axes)
     axes.legend(title=None, frameon=True, framealpha=1, edgecolor="none")
-
-
-def _ticks(axes: Axes, values: "pd.Series[float]") -> None:
-    axes.xaxis.set_major_locator(FixedLocator(sorted(values.unique())))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _plain_decades(axes: Axes) -> None:
-    """Label a logarithmic vertical axis at 1, 2 and 5 of every decade."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())

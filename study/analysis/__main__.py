@@ -12,9 +12,10 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from study.analysis import claims, cost_figures, cost_tables, figures, projections, tables
+from study.analysis import claims, cost_figures, cost_tables, drawing, figures, projections, tables
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import experiments, find, load, measured
+from study.analysis.page import page
 from study.analysis.reference import PAPER_TABLES, Study, compare
 from study.analysis.report import report
 from study.analysis.statistics import Verdict
@@ -25,6 +26,7 @@ from study.files import write_atomically
 PUBLISHED = Path("results/records")
 OWN = Path("outputs/records")
 REPORT = "REPORT.md"
+PAGE = "report.html"
 
 
 def main() -> None:
@@ -46,12 +48,15 @@ def main() -> None:
     what.add_argument(
         "--verify", action="store_true", help="rebuild elsewhere and compare with --results; write nothing"
     )
+    what.add_argument("--page", action="store_true", help=f"rebuild all, and write a page to sort and filter: {PAGE}")
     arguments = parser.parse_args()
+    if arguments.page and arguments.experiment:
+        parser.error("--page is of all experiments: name none")
     folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
     try:
         region = read_region(arguments.energy, arguments.factor)
         found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
-        study = {name: load(folder) for name, folder in found.items()}
+        study = {name: load(path, *(folder / name for folder in folders)) for name, path in found.items()}
         if arguments.claims:
             _print_claims(_judge(study)[1])
         elif arguments.verify:
@@ -63,6 +68,8 @@ def main() -> None:
             if not arguments.experiment:
                 rebuild_papers(study, arguments.results)
                 print(f"wrote {arguments.results}/{REPORT}, the papers' tables and figures")
+            if arguments.page:
+                write_page(study, arguments.results)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -73,11 +80,11 @@ def rebuild(experiment: str, cells: pd.DataFrame, results: Path, region: Region)
     caption = _caption(experiment, cells)
     tables.write(tables.aggregate(cells), results / "tables" / experiment, caption)
     if panels := figures.accuracy(measured(cells)):
-        figures.save(panels, results / "figures" / experiment, caption)
+        drawing.save(panels, results / "figures" / experiment, caption)
     if len(priced := cost_tables.known(measured(cells))):
         cost_tables.write(priced, results / "tables" / f"{experiment}_cost", experiment, region)
         if panels := cost_figures.panels(priced):
-            figures.save(panels, results / "figures" / f"{experiment}_cost", cost_figures.caption(experiment, priced))
+            drawing.save(panels, results / "figures" / f"{experiment}_cost", cost_figures.caption(experiment, priced))
 
 
 def rebuild_papers(study: Study, results: Path) -> None:
@@ -88,9 +95,15 @@ def rebuild_papers(study: Study, results: Path) -> None:
     for figure in figures.PAPER_FIGURES:
         cells = figure.cells(study)
         if not cells.empty:
-            figures.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
-    figures.save(projections.panels(), results / "figures" / "projections", projections.TITLE)
+            drawing.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
+    drawing.save(projections.panels(), results / "figures" / "projections", projections.TITLE)
     write_atomically(results / REPORT, report(registry, findings, compared, study).encode())
+
+
+def write_page(study: Study, results: Path) -> None:
+    """Write the report as a page, with the figures that were written before."""
+    write_atomically(results / PAGE, page(*_judge(study), study, results / "figures").encode())
+    print(f"wrote {results}/{PAGE}: open it in a browser, it needs no network")
 
 
 def _judge(study: Study) -> tuple[Registry, list[Finding], dict[str, pd.DataFrame]]:
@@ -122,7 +135,8 @@ def _caption(experiment: str, cells: pd.DataFrame) -> str:
     missing = len(cells) - len(measured(cells))
     gaps = f"; {missing} of {len(cells)} cells are missing" if missing else ""
     seeds = measured(cells)["seed"].nunique()
-    return f"{experiment}: {model} on {dataset}, recipe {recipe}; mean ± standard deviation, {seeds} seeds{gaps}"
+    spread = f"mean ± standard deviation, {seeds} seeds" if seeds > 1 else "1 seed"
+    return f"{experiment}: {model} on {dataset}, recipe {recipe}; {spread}{gaps}"
 
 
 def _print_table(experiment: str, cells: pd.DataFrame, records: Path, results: Path) -> None:

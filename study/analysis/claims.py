@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from study.analysis import statistics
 from study.analysis.load import METHODS, MISSING
-from study.analysis.reference import MARGIN, Study, by_seed, select
+from study.analysis.reference import Study, by_seed, select
 from study.analysis.statistics import Evidence, Values, Verdict
 from study.errors import StudyError
 
@@ -26,10 +26,11 @@ class Part(BaseModel):
 class Comparison(Part):
     """A test of differences paired by seed, `of` minus `against`, at each of the percentages of weights remaining.
 
-    Above, below: the mean difference is on that side of `bound`. Within: it is no further than `margin` from `bound`.
-    Accuracies and errors are compared in percentage points, iterations in percent of those of `against`, costs (energy
-    to find a network, and in all: study/analysis/cost.py) in percent of a dense training. The claim is true where it
-    is true at every percentage.
+    Above, below: the mean difference is on that side of `bound`. Within: it is no further than `margin` from `bound`,
+    for "as much as". Not below, not above: it is less than `margin` on the wrong side of zero, for "at least as good"
+    (non-inferiority). Accuracies and errors are compared in percentage points, iterations in percent of those of
+    `against`, costs (energy to find a network, and in all: study/analysis/cost.py) in percent of a dense training. The
+    claim is true where it is true at every percentage.
     """
 
     measure: Literal[
@@ -43,17 +44,37 @@ class Comparison(Part):
     of: str
     against: str
     remaining: tuple[float, ...]
-    relation: Literal["above", "below", "within"]
+    relation: Literal["above", "below", "within", "not below", "not above"]
     bound: float = 0.0
-    margin: float = MARGIN
+    margin: float | None = None
     model: str | None = None
     recipe: str | None = None
+
+    @model_validator(mode="after")
+    def _states_its_margin(self) -> "Comparison":
+        if (self.margin is None) != (self.relation in ("above", "below")):
+            raise ValueError("give a margin for within, not below and not above, and none for above and below")
+        if self.relation.startswith("not") and self.bound:
+            raise ValueError("not below and not above are of zero: give no bound")
+        return self
 
     @property
     def unit(self) -> str:
         if self.measure.endswith("_cost"):
             return "% of a dense training"
         return "%" if self.measure == "early_stop_iteration" else "points"
+
+    def __str__(self) -> str:
+        """What is tested, in signs: "SNIP − random > 0", "ticket − dense > −0.3 points"."""
+        bound = f"{self.bound:+g} {self.unit}" if self.bound else "0"
+        rule = {
+            "above": f"> {bound}",
+            "below": f"< {bound}",
+            "within": f"= {self.bound:+g} ± {self.margin} {self.unit}",
+            "not below": f"> -{self.margin} {self.unit}",
+            "not above": f"< +{self.margin} {self.unit}",
+        }[self.relation]
+        return f"{self.of} − {self.against} {rule}".replace("-", "−").replace("one−shot", "one-shot")
 
 
 class Figures(Part):
@@ -98,12 +119,21 @@ class Registry(Part):
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim's verdict: `measured` says in words what was found, `needed` is the number of seeds that decide it."""
+    """A claim's verdict: `measured` says in words what was found, `needed` is the number of seeds that decide it.
+
+    `partly` says of how many seeds the records are, where some of those planned are missing: "3 of 5 seeds".
+    """
 
     claim: Claim
     verdict: Verdict
     measured: str = ""
     needed: int | None = None
+    partly: str = ""
+
+    @property
+    def told(self) -> str:
+        """The verdict, and what it rests on where that is not all that was planned."""
+        return f"{self.verdict}, on {self.partly}" if self.partly else str(self.verdict)
 
 
 def read(path: Path = REGISTRY) -> Registry:
@@ -142,17 +172,23 @@ class _Place:
 
     @property
     def evidence(self) -> Evidence:
-        shifted = self.differences - self.test.bound
         if self.test.relation == "within":
-            return statistics.within(shifted, self.test.margin)
-        return statistics.above(shifted if self.test.relation == "above" else -shifted)
+            return statistics.within(self._shifted, self.test.margin or 0)
+        return statistics.above(self._shifted)
 
     @property
     def needed(self) -> int | None:
-        shifted = self.differences - self.test.bound
         if self.test.relation == "within":
-            return statistics.seeds_to_show_within(shifted, self.test.margin)
-        return statistics.seeds_to_show_above(shifted)
+            return statistics.seeds_to_show_within(self._shifted, self.test.margin or 0)
+        return statistics.seeds_to_show_above(self._shifted)
+
+    @property
+    def _shifted(self) -> Values:
+        """What is above zero where the claim is true or, for "within", near it."""
+        shifted = self.differences - self.test.bound
+        if self.test.relation in ("below", "not above"):
+            shifted = -shifted
+        return shifted if self.test.relation == "within" else shifted + (self.test.margin or 0)
 
     def __str__(self) -> str:
         if len(self.differences) == 0:
@@ -214,7 +250,9 @@ def _finding(
         return _of_figures(claim, claim.test, compared[claim.test.table])
     if claim.id not in verdicts:
         return Finding(claim, Verdict.NOT_MEASURED)
-    return Finding(claim, verdicts[claim.id], _told(places), _needed(places))
+    fewest = min(places, key=lambda place: len(place.differences) - place.planned)
+    partly = f"{fewest.seeds} seeds" if len(fewest.differences) < fewest.planned else ""
+    return Finding(claim, verdicts[claim.id], _told(places), _needed(places), partly)
 
 
 def _needed(places: list[_Place]) -> int | None:
@@ -241,4 +279,8 @@ def _of_figures(claim: Claim, test: Figures, compared: pd.DataFrame) -> Finding:
         verdict = Verdict.REPRODUCED if set(counts.index) == {Verdict.REPRODUCED} else Verdict.INCONCLUSIVE
     seeds = rows["needed"]
     needed = None if seeds.isna().any() else int(seeds.max())
-    return Finding(claim, verdict, f"of {len(rows)} printed figures {told}", needed)
+    seen = rows[rows["n"] > 0]
+    n, planned = min(zip(seen["n"], seen["planned"], strict=True), key=lambda pair: pair[0] - pair[1])
+    partly = f"{n} of {planned} seeds" if n < planned else ""
+    measured = f"of {len(rows)} printed figures {told}" + (f", on {partly} at least" if partly else "")
+    return Finding(claim, verdict, measured, needed, partly)

@@ -12,7 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from study.analysis.cost import BASES
 from study.analysis.cost_tables import summary
-from study.analysis.figures import EXAMPLES, Panel
+from study.analysis.drawing import Panel
+from study.analysis.figures import EXAMPLES
 from study.analysis.load import METHODS, rank
 
 MARKERS = "osD^vPX<>p*h"

@@ -1,31 +1,18 @@
-"""Figures, in the papers' axes: colour-blind safe, and told apart by marker and dash as well as by colour.
+"""The papers' figures and the study's, in the papers' axes: what each shows, and of which experiments."""
 
-Each is written as PNG and SVG in two sizes: for a column of a paper, panels one above the other, and for a slide
-(NAME-slide), panels side by side. The same records give the same bytes.
-
-Kept connections as an image (SNIP, figure 2) and the overlap of masks need masks, which records do not hold.
-"""
-
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-import pandas as pd
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-import seaborn as sns
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from study.analysis import mask_figures
+from study.analysis.drawing import Panel, lines, plain_decades, ticks
 from study.analysis.load import METHODS, measured, rank
 from study.analysis.reference import Study, select
 
@@ -34,29 +21,7 @@ REINITIALISED = f"{TICKET}, reinitialise"
 EXAMPLES = ", scoring_examples "
 
 ACCURACY_TICKS = [10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8]
-MOST_TICKS = 6
-LABELS = {
-    "remaining": "weights remaining, %",
-    "sparsity": "weights removed, %",
-    "examples": "examples scored",
-    "iteration": "training iterations",
-    "layer": "layer, from input to output",
-    "kept": "weights remaining, %",
-    "test_accuracy": "test accuracy, %",
-    "early_stop_test_accuracy": "accuracy at early stop, %",
-    "early_stop_iteration": "early-stop iteration",
-    "test_error": "test error, %",
-}
-
 Values = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A pair of axes: its title, and what draws it."""
-
-    title: str
-    draw: Callable[[Axes], None]
 
 
 @dataclass(frozen=True)
@@ -67,18 +32,20 @@ class PaperFigure:
     title: str
     experiments: tuple[str, ...]
     panels: Callable[[pd.DataFrame], list[Panel]]
+    of_masks: bool = False
 
     def cells(self, study: Study) -> pd.DataFrame:
-        """Measured cells of all its experiments; empty where there are none."""
+        """Measured cells of all its experiments, or those whose masks are known; empty where there are none."""
         found = [study[name] for name in self.experiments if name in study]
-        return measured(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["status"]))
+        cells = measured(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["status", "mask"]))
+        return cells[cells["mask"].notna()] if self.of_masks else cells
 
 
 def caption(title: str, cells: pd.DataFrame) -> str:
     """The title, and how many seeds stand behind the figure's points."""
     seeds = cells.groupby(["dataset", "model", "recipe", "method", "sparsity"])["seed"].nunique()
     low, high = seeds.min(), seeds.max()
-    return f"{title}; {high if low == high else f'{low} to {high}'} seeds"
+    return f"{title}; {f'{low} to ' if low < high else ''}{high} seed{'s' if high > 1 else ''}"
 
 
 def accuracy(cells: pd.DataFrame) -> list[Panel]:
@@ -194,6 +161,13 @@ PAPER_FIGURES = [
         snip_1,
     ),
     PaperFigure(
+        "lee_2019_figure_2",
+        "Lee et al. 2019, figure 2: kept connections of the first layer of LeNet-300-100, by the class that was scored",
+        ("snip_figure_2", "snip_figure_2_fashion"),
+        mask_figures.snip_2,
+        of_masks=True,
+    ),
+    PaperFigure(
         "lee_2019_figure_3",
         "Lee et al. 2019, figure 3: LeNet-300-100 on MNIST, mean ± standard deviation",
         ("snip_figure_3",),
@@ -224,59 +198,26 @@ PAPER_FIGURES = [
         layers,
     ),
     PaperFigure(
+        "common_mnist_overlap",
+        f"All methods on one recipe: {mask_figures.OVERLAP}",
+        ("common_mnist",),
+        mask_figures.overlaps,
+        of_masks=True,
+    ),
+    PaperFigure(
         "quickstart_layers",
         "quickstart: weights remaining in each layer of LeNet-300-100, mean ± standard deviation",
         ("quickstart",),
         layers,
     ),
+    PaperFigure(
+        "quickstart_overlap",
+        f"quickstart: {mask_figures.OVERLAP}",
+        ("quickstart",),
+        mask_figures.overlaps,
+        of_masks=True,
+    ),
 ]
-
-
-def save(panels: list[Panel], path: Path, caption: str) -> None:
-    """Write PATH.png, PATH.svg and the same for a slide, with one legend for all panels."""
-    count = len(panels)
-    rows = -(-count // 3)
-    with sns.plotting_context("paper", font_scale=0.8):
-        _draw(panels, path, caption, (count, 1), (3.4, 0.4 + 2.2 * count))
-    with sns.plotting_context("notebook"):
-        slide = path.with_name(f"{path.name}-slide")
-        _draw(panels, slide, caption, (rows, -(-count // rows)), (10.0, 0.6 + 4.0 * rows))
-
-
-def _draw(panels: list[Panel], path: Path, caption: str, shape: tuple[int, int], size: tuple[float, float]) -> None:
-    with sns.axes_style("whitegrid"), matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure, grid = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
-        entries: dict[str, Any] = {}
-        for panel, axes in zip(panels, grid.flat, strict=False):
-            panel.draw(axes)
-            axes.set_title(panel.title, fontsize="medium")
-            handles, labels = axes.get_legend_handles_labels()
-            entries |= dict(zip(labels, handles, strict=True))
-            if legend := axes.get_legend():
-                legend.remove()
-        for unused in grid.flat[len(panels) :]:
-            unused.set_axis_off()
-        _legend(figure, entries)
-        letters = int(size[0] * 130 / plt.rcParams["font.size"])
-        figure.suptitle(textwrap.fill(caption, letters), fontsize="medium", x=0.01, ha="left")
-        sns.despine(figure)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path.with_name(f"{path.name}.png"), dpi=200)
-        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
-        plt.close(figure)
-
-
-def _legend(figure: Figure, entries: dict[str, Any]) -> None:
-    """One legend below all panels, in as many columns as fit; the figure grows by its height."""
-    for columns in range(len(entries), 0, -1):
-        legend = figure.legend(
-            entries.values(), entries.keys(), loc="outside lower center", ncols=columns, frameon=False, handlelength=3
-        )
-        box = legend.get_window_extent()
-        if box.width < figure.bbox.width or columns == 1:
-            figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
-            return
-        legend.remove()
 
 
 def _parts(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -285,29 +226,6 @@ def _parts(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if not names:
         return [("", cells)]
     return [(", ".join(map(str, key)), part) for key, part in cells.groupby(names, sort=False)]
-
-
-def _lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, hue: str, order: list[Any], spread: str) -> None:
-    """Means over seeds: one standard deviation as a band ("sd"), or bars ("range") or a band from least to most."""
-    look: dict[str, Any] = {"err_kws": {"alpha": 0.15, "linewidth": 0}, "errorbar": "sd", "markers": True}
-    if spread == "range":
-        bars = {"linewidth": 0.8, "capsize": 1.5}
-        look = {"err_kws": bars, "errorbar": ("pi", 100), "err_style": "bars", "markers": True}
-    elif spread == "band":
-        look = {"err_kws": {"alpha": 0.12, "linewidth": 0}, "errorbar": ("pi", 100)}
-    sns.lineplot(
-        cells,
-        x=x,
-        y=y,
-        hue=hue,
-        style=hue,
-        hue_order=order,
-        style_order=order,
-        palette=sns.color_palette("colorblind" if len(order) <= 10 else "husl", len(order)),
-        ax=axes,
-        **look,
-    )
-    axes.set(xlabel=LABELS[x], ylabel=LABELS[y])
 
 
 def _dense(axes: Axes, dense: "pd.Series[float]", spread: str) -> None:
@@ -322,10 +240,10 @@ def _dense(axes: Axes, dense: "pd.Series[float]", spread: str) -> None:
 def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, axes: Axes) -> None:
     pruned = cells[cells["sparsity"] > 0]
     _dense(axes, select(cells, method=DENSE)[measure], spread)
-    _lines(axes, pruned, "remaining", measure, "method", sorted(pruned["method"].unique(), key=rank), spread)
+    lines(axes, pruned, "remaining", measure, "method", sorted(pruned["method"].unique(), key=rank), spread)
     axes.set_xscale("log")
     axes.invert_xaxis()
-    _ticks(axes, sorted(pruned["remaining"].unique()))
+    ticks(axes, sorted(pruned["remaining"].unique()))
 
 
 def _accuracy(cells: pd.DataFrame, axes: Axes) -> None:
@@ -340,17 +258,17 @@ def _accuracy(cells: pd.DataFrame, axes: Axes) -> None:
 
 def _error_against_sparsity(cells: pd.DataFrame, axes: Axes) -> None:
     percent = cells.assign(sparsity=100 * cells["sparsity"])
-    _lines(axes, percent, "sparsity", "test_error", "model", sorted(cells["model"].unique()), "sd")
+    lines(axes, percent, "sparsity", "test_error", "model", sorted(cells["model"].unique()), "sd")
 
 
 def _error_against_examples(cells: pd.DataFrame, axes: Axes) -> None:
     removed = cells.assign(removed=[f"{100 * sparsity:.4g} % removed" for sparsity in cells["sparsity"]])
     order = list(removed.sort_values("sparsity")["removed"].unique())
-    _lines(axes, removed, "examples", "test_error", "removed", order, "sd")
+    lines(axes, removed, "examples", "test_error", "removed", order, "sd")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _ticks(axes, sorted(cells["examples"].unique()))
-    _plain(axes)
+    ticks(axes, sorted(cells["examples"].unique()))
+    plain_decades(axes)
 
 
 def _curve(cell: dict[Any, Any], line: str) -> pd.DataFrame:
@@ -361,7 +279,7 @@ def _curve(cell: dict[Any, Any], line: str) -> pd.DataFrame:
 
 def _curves(curves: pd.DataFrame, order: list[str], shown: list[str], axes: Axes) -> None:
     """Means over trials, bands from least to most, from where the first tenth of the training is over."""
-    _lines(axes, curves[curves["line"].isin(shown)], "iteration", "test_accuracy", "line", order, "band")
+    lines(axes, curves[curves["line"].isin(shown)], "iteration", "test_accuracy", "line", order, "band")
     present = {name: handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True) if name in shown}
     axes.legend(present.values(), present.keys())
     later = curves[curves["iteration"] >= curves["iteration"].max() / 10]["test_accuracy"]
@@ -378,24 +296,9 @@ def _layers(cells: pd.DataFrame, axes: Axes) -> None:
         ]
     )
     order = sorted(points["method"].unique(), key=rank)
-    _lines(axes, points, "layer", "kept", "method", order, "sd")
+    lines(axes, points, "layer", "kept", "method", order, "sd")
     axes.set_yscale("log")
-    _plain(axes)
-
-
-def _ticks(axes: Axes, values: list[float]) -> None:
-    """Ticks at measured values, as many as can be read."""
-    step = -(-len(values) // MOST_TICKS)
-    axes.xaxis.set_major_locator(FixedLocator(values[::step]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _plain(axes: Axes) -> None:
-    """Plain numbers on a logarithmic vertical axis, at 1, 2 and 5 times the powers of ten."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    plain_decades(axes)
 
 
 def _log_error(accuracy: Values) -> Values:

@@ -1,14 +1,19 @@
 """Records as a table: one row a cell, measured or missing."""
 
+import math
 from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from study.analysis import cost
+from study import mask_file
+from study.analysis import cost as costs
 from study.analysis.grid import Cell, expected
 from study.errors import StudyError
+from study.mask_file import Bits, Packed
 from study.record import Record, read_folder
 
 # As the papers and the figures name them, in the order of the legends.
@@ -49,21 +54,28 @@ def experiments(folders: list[Path]) -> list[str]:
     return sorted({path.parent.name for folder in folders for path in folder.glob("*/*.json")} - {"adhoc"})
 
 
-def load(folder: Path) -> pd.DataFrame:
+def load(folder: Path, *others: Path) -> pd.DataFrame:
     """One row a cell: of each record in the folder, which an experiment names, and of each cell missing from its grid.
 
     A method whose settings or control vary is told apart by them: "SNIP, scoring_examples 10". Where nothing is pruned
     and nothing controlled, the method is "dense". Accuracies and errors are in percent; `kept` and `prunable` count
-    weights by layer; costs are those of study/analysis/cost.py. A missing cell has the status "missing" and no values.
+    weights by layer; costs are those of study/analysis/cost.py; `mask` has the flat bits of each layer, where the
+    folder or one of the others has the cell's mask. A missing cell has the status "missing" and no values.
 
     Raises StudyError for a file that is not a record; for records of another experiment or of several versions of
     torch; for one cell twice; and where settings under one name differ, among records or from the configuration.
     """
     records, grid = read_folder(folder), expected(folder.name)
+    masks: dict[str, Packed] = {}
+    for place in (*others, folder):
+        masks |= mask_file.read(place / mask_file.NAME)
     _validate(folder, records, grid)
     labels = _labels([record.settings for record in records] + grid)
     found = pd.DataFrame(
-        [_settings(record.settings, label) | _values(record) for record, label in zip(records, labels, strict=False)]
+        [
+            _settings(record.settings, label) | _values(record) | {"mask": _mask(record, masks, folder)}
+            for record, label in zip(records, labels, strict=False)
+        ]
     )
     found = found[~(found["method"].eq(METHODS["dense"]) & found.duplicated(KEY))].reset_index(drop=True)
     for row in found[found.duplicated(KEY)].to_dict("records"):
@@ -73,7 +85,7 @@ def load(folder: Path) -> pd.DataFrame:
         [_settings(cell, label) | {"status": MISSING} for cell, label in zip(grid, labels[len(records) :], strict=True)]
     )
     cells = pd.concat([found, planned], ignore_index=True) if grid else found
-    return cost.relative(cells[~cells.duplicated(KEY)].reset_index(drop=True))
+    return costs.relative(cells[~cells.duplicated(KEY)].reset_index(drop=True))
 
 
 def measured(cells: pd.DataFrame) -> pd.DataFrame:
@@ -131,11 +143,12 @@ def _settings(cell: Cell, label: str) -> dict[str, Any]:
         "model": cell["model"]["name"],
         "dataset": cell["dataset"]["name"],
         "recipe": cell["recipe"]["label"],
+        "batch_size": cell["recipe"]["batch_size"],
     }
 
 
 def _values(record: Record) -> dict[str, Any]:
-    results = record.results
+    results, cost = record.results, record.run.costs.get(record.trainings[-1])
     return {
         "status": results.status,
         "test_accuracy": 100 * results.test_accuracy,
@@ -147,5 +160,17 @@ def _values(record: Record) -> dict[str, Any]:
         "kept": results.kept,
         "prunable": results.prunable,
         "curves": results.curves,
-        **cost.of_record(record),
+        **costs.of_record(record),
+        "seconds_per_iteration": (cost.training.cpu + cost.evaluation.cpu) / cost.iterations if cost else math.nan,
     }
+
+
+def _mask(record: Record, masks: Mapping[str, Packed], folder: Path) -> dict[str, Bits] | None:
+    """The mask of a record's cell, None where it was not published. Raises StudyError where it is of another cell."""
+    if (key := mask_file.key(record)) not in masks:
+        return None
+    with suppress(ValueError):
+        mask = mask_file.unpack(masks[key], record.results.prunable)
+        if {name: int(bits.sum()) for name, bits in mask.items()} == record.results.kept:
+            return mask
+    raise StudyError(f"{folder}: cell {record.cell} has a mask that is not its own: publish the experiment again")

@@ -10,7 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 
-from study.analysis.figures import Panel
+from study.analysis.drawing import Panel
 from study.analysis.tables import markdown
 
 BENCHMARKS = Path(__file__).parents[2] / "results" / "benchmarks"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -226,7 +227,7 @@ def compare(table: PaperTable, study: Study) -> pd.DataFrame:
     figure that was recalled, not read, nor on a method that is not run here.
     """
     networks = {(network.dataset, network.name): network for network in table.networks}
-    printed = pd.read_csv(FOLDER / f"{table.file}.csv")
+    printed = _printed(table.file)
     printed = printed[(printed["table"] == table.table) & printed["metric"].isin(MEASURES)]
     figures = [
         figure for figure in printed.to_dict("records") if (figure["dataset"], figure["architecture"]) in networks
@@ -240,6 +241,12 @@ def compare(table: PaperTable, study: Study) -> pd.DataFrame:
         rows.append(one.row() | {"verdict": str(verdict)})
     found = pd.DataFrame(rows)
     return found.assign(pruned=found.groupby(["dataset", "network"])["sparsity"].transform("max"))
+
+
+@cache
+def _printed(file: str) -> pd.DataFrame:
+    """The printed figures of a paper, which several of its tables are taken from."""
+    return pd.read_csv(FOLDER / f"{file}.csv")
 
 
 class _Compared:

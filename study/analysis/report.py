@@ -1,37 +1,56 @@
 """results/REPORT.md: every verdict on a page, then what stands behind it."""
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from study.analysis import cost_figures, cost_tables, grid, projections
-from study.analysis.claims import Finding, Registry
+from study.analysis.claims import Comparison, Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
 from study.analysis.load import measured
 from study.analysis.reference import PAPER_TABLES, Study
 from study.analysis.statistics import Verdict
 from study.analysis.tables import markdown
 
+INTRODUCTION = """\
+Three papers say that most of a neural network's weights can be removed without loss: by training, pruning and starting
+again from the first weights (lottery tickets, Frankle & Carbin 2019), or before any training, by the loss's
+sensitivity to each weight (SNIP, Lee et al. 2019) or by the flow of gradients (GraSP, Wang et al. 2020). Here stand
+their statements and printed figures beside what this study measured, each with a test that was written down before
+the measurement (where it was not, the claim says so). A verdict on part of the planned seeds says so; with more seeds
+it may change."""
+
 METHOD = """\
 Accuracy is the test accuracy of the last iteration or, where a paper means that, of the lowest validation loss;
 never the best on the test set. Comparisons are of differences within a seed, by one-sided t tests: one for a
-difference, two for "as good as" (TOST; within 0.3 points unless stated). A claim about several sparsities is
-reproduced where it holds at all of them, and not reproduced where it fails at one. A printed figure is reproduced
-where ours is within the paper's own standard deviation of it or, where the paper prints none, within 0.3 points.
-Claims that rest on the same experiments, and the rows of a table, are corrected together (Holm), at a family-wise
-error of 5 %. Measured are mean differences, by the percentage of weights remaining; in brackets stand 95 % intervals
-by the BCa bootstrap. They decide nothing: with few seeds they are too narrow. Seeds to decide are those that one
-claim takes alone, for a power of 80 %, were the mean and spread found the true ones. Figures that were recalled, and
-not read, are marked † in the tables and decide nothing."""
+difference; one with a margin for "at least as good" (non-inferiority); two for "as much as" (TOST). The margin is
+the paper's own spread, or 0.3 points where it gives none, and stands in the column "test". A claim about several
+sparsities is reproduced where it holds at all of them, and not reproduced where it fails at one. A printed figure is
+reproduced where ours is within the paper's own standard deviation of it or, where the paper prints none, within 0.3
+points. Claims that rest on the same experiments, and the rows of a table, are corrected together (Holm), at a
+family-wise error of 5 %. Measured are mean differences, by the percentage of weights remaining; in brackets stand 95 %
+intervals by the BCa bootstrap. They decide nothing: with few seeds they are too narrow. Seeds to decide are those that
+one claim takes alone, for a power of 80 %, were the mean and spread found the true ones. Figures that were recalled,
+and not read, are marked † in the tables and decide nothing."""
+
+TO_RUN = """\
+Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the
+repository may not carry. Core-hours are those of one CPU core, from the mean time of an iteration in the records of the
+same network and batch size, at whatever sparsities these have; not known where there are none. `make data` fetches
+CIFAR-10, CIFAR-100 and Tiny-ImageNet; ImageNet takes an account of its own."""
 
 
 def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[str, pd.DataFrame], study: Study) -> str:
     """The report as Markdown; its links are relative to results/."""
     parts = [
         "# The papers' claims, and what was measured",
-        "Made from the records by `make figures`; `make verify` checks that it is what the published ones say.",
+        INTRODUCTION,
+        "Made from the records by `make figures`; `make verify` checks that it is what the published ones say; "
+        "`make report` makes a page of it all to sort and to filter, results/report.html.",
         "## Summary",
-        *_summary(findings),
+        *_summary(findings, study),
         "## How it is decided",
         METHOD,
         "## The claims",
@@ -62,22 +81,40 @@ def _by_source(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
     return sources
 
 
-def _summary(findings: Sequence[Finding]) -> list[str]:
-    counts = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in Verdict}
-    total = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+def _summary(findings: Sequence[Finding], study: Study) -> list[str]:
+    """Counts, then every claim that was measured."""
     table = pd.DataFrame(
         [
             {"source": source, **{str(v): str(sum(one.verdict == v for one in members)) for v in Verdict}}
             for source, members in _by_source(findings).items()
         ]
     )
-    parts = [f"Of {len(findings)} claims: {total}.", markdown(table)]
+    parts = [counts(findings, study), markdown(table)]
     for verdict in (Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.INCONCLUSIVE):
         told = [finding for finding in findings if finding.verdict == verdict]
         if told:
-            items = "\n".join(f"- {_statement(finding)} Measured: {finding.measured}." for finding in told)
+            items = "\n".join(f"- {sentence(finding)}" for finding in told)
             parts.append(f"**{str(verdict).capitalize()}**\n\n{items}")
     return parts
+
+
+def counts(findings: Sequence[Finding], study: Study) -> str:
+    """How many claims there are by verdict, and on how many records they rest."""
+    numbers = {verdict: sum(finding.verdict == verdict for finding in findings) for verdict in Verdict}
+    total = ", ".join(f"{count} {verdict}" for verdict, count in numbers.items())
+    cells = sum(len(measured(cells)) for cells in study.values())
+    return f"Of {len(findings)} claims: {total}. They rest on {cells:,} records of {len(study)} experiments."
+
+
+def sentence(finding: Finding) -> str:
+    """A claim in one line: whose it is, what it says, what was measured."""
+    return f"{finding.claim.source}: {finding.claim.statement} Measured: {finding.measured}."
+
+
+def rule(finding: Finding) -> str:
+    """The test of a claim: a comparison in signs, or the table whose figures are to be met."""
+    test = finding.claim.test
+    return str(test) if isinstance(test, Comparison) else f"figures of {test.table}" if test else ""
 
 
 def _statement(finding: Finding) -> str:
@@ -91,8 +128,9 @@ def _claims(source: str, findings: Sequence[Finding]) -> str:
                 "claim": finding.claim.id,
                 "where": finding.claim.place,
                 "statement": _statement(finding),
+                "test": rule(finding),
                 "paper": finding.claim.paper,
-                "verdict": str(finding.verdict),
+                "verdict": finding.told,
                 "measured": finding.measured,
                 "seeds to decide": "" if finding.needed is None else str(finding.needed),
                 "experiment": ", ".join(finding.claim.experiments) or f"none: needs {finding.claim.needs}",
@@ -129,20 +167,47 @@ def _figures(study: Study) -> str:
     waiting = [figure.title for figure in PAPER_FIGURES if figure.cells(study).empty]
     if waiting:
         parts.append("Not yet measured:\n\n" + "\n".join(f"- {title}" for title in waiting))
-    masks = "Lee et al. 2019, figure 2 (kept connections as an image) and the overlap of masks"
-    parts.append(f"{masks} cannot be drawn: records hold how many weights are kept, not which.")
     return "\n\n".join(parts)
 
 
 def _to_run(study: Study) -> str:
-    """Experiments with missing cells, and what their heads say that they cost."""
+    waiting = to_run(study)
+    return "Every experiment has all its records." if waiting.empty else f"{TO_RUN}\n\n{markdown(waiting)}"
+
+
+def to_run(study: Study) -> pd.DataFrame:
+    """A row an experiment with missing cells, as texts: what it takes in all, and the core-hours left where known."""
+    speeds = seconds_per_iteration(study)
     rows = []
     for name in grid.experiments():
-        planned = len(grid.expected(name))
-        cells = study.get(name)
-        missing = planned if cells is None else len(cells) - len(measured(cells))
+        cells, found = grid.expected(name), study.get(name)
+        missing = len(cells) if found is None else len(found) - len(measured(found))
         if missing:
+            cost = grid.head(name, "Cost")
+            known = [speeds.get((cell["model"]["name"], cell["recipe"]["batch_size"])) for cell in cells]
             rows.append(
-                {"experiment": name, "missing": f"{missing} of {planned} cells", "cost": grid.head(name, "Cost")}
+                {
+                    "experiment": name,
+                    "missing": f"{missing:,} of {len(cells):,} cells",
+                    "cost of all": cost,
+                    "core-hours left": "not known" if None in known else _hours(cost, missing / len(cells), known),
+                }
             )
-    return markdown(pd.DataFrame(rows)) if rows else "Every experiment has all its records."
+    return pd.DataFrame(rows)
+
+
+def seconds_per_iteration(study: Study) -> dict[tuple[str, int], float]:
+    """Core seconds an iteration, evaluation included, by network and batch size: means over the records."""
+    if not study:
+        return {}
+    cells = pd.concat([measured(cells) for cells in study.values()])
+    means = cells.groupby(["model", "batch_size"])["seconds_per_iteration"].mean().dropna()
+    return {(str(model), int(size)): float(mean) for (model, size), mean in zip(means.index, means, strict=True)}
+
+
+def _hours(cost: str, fraction: float, speeds: list[Any]) -> str:
+    """Core-hours of a fraction of an experiment, whose head says its cost, at the mean of its cells' speeds."""
+    ((trainings, iterations),) = re.findall(r"([\d,]+) trainings of ([\d,]+)", cost)
+    count = int(trainings.replace(",", "")) * int(iterations.replace(",", ""))
+    hours = fraction * count * sum(speeds) / len(speeds) / 3600
+    return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"

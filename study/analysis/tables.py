@@ -63,7 +63,7 @@ def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
 def by_method(table: pd.DataFrame) -> pd.DataFrame:
     """Mean ± standard deviation of the test accuracy of one network as text: a row a method, a column a sparsity."""
     text = [
-        MISSING if n == 0 else _spread(mean, std)
+        MISSING if n == 0 else spread(mean, std)
         for n, mean, std in zip(table["n"], table["mean"], table["std"], strict=True)
     ]
     wide = table.assign(text=text).pivot(index="method", columns="sparsity", values="text")
@@ -126,8 +126,8 @@ def details(compared: pd.DataFrame) -> pd.DataFrame:
             "method": table["method"],
             "sparsity": [_percent(sparsity) for sparsity in table["sparsity"]],
             **({"figure": metrics.str.replace("_", " ")} if metrics.nunique() > 1 else {}),
-            "paper": [_paper(row) for row in table.to_dict("records")],
-            "ours": [_ours(row) for row in table.to_dict("records")],
+            "paper": [printed(row) for row in table.to_dict("records")],
+            "ours": [ours(row) for row in table.to_dict("records")],
             "n": _seeds(table),
             "95 % interval": _intervals(table),
             "difference": [
@@ -171,21 +171,22 @@ def _latex(table: pd.DataFrame, caption: str, notes: list[str]) -> str:
 
 
 def _cell(row: dict[Any, Any]) -> str:
-    ours = f" / {_ours(row)}{SIGNS.get(row['verdict'], '')}" if row["n"] else ""
-    return _paper(row) + ours
+    return printed(row) + (f" / {ours(row)}{SIGNS.get(row['verdict'], '')}" if row["n"] else "")
 
 
-def _paper(row: dict[Any, Any]) -> str:
+def printed(row: dict[Any, Any]) -> str:
+    """The paper's figure of a row of `compare`, with its spread, † where it was recalled."""
     mark = "†" if row["recalled"] else ""
     if row["metric"] == COUNT:
         return f"{row['paper']:,.0f}{mark}"
-    return _spread(row["paper"], row["paper_std"]) + mark
+    return spread(row["paper"], row["paper_std"]) + mark
 
 
-def _ours(row: dict[Any, Any]) -> str:
+def ours(row: dict[Any, Any]) -> str:
+    """Our mean and sample standard deviation beside it."""
     if row["n"] == 0:
         return MISSING
-    return f"{row['mean']:,.0f}" if row["metric"] == COUNT else _spread(row["mean"], row["std"])
+    return f"{row['mean']:,.0f}" if row["metric"] == COUNT else spread(row["mean"], row["std"])
 
 
 def _seeds(table: pd.DataFrame) -> list[str]:
@@ -199,7 +200,8 @@ def _intervals(table: pd.DataFrame) -> list[str]:
     return ["" if pd.isna(low) else f"{low:.2f} – {high:.2f}" for low, high in pairs]
 
 
-def _spread(mean: float, std: float) -> str:
+def spread(mean: float, std: float) -> str:
+    """Mean ± standard deviation, which one value has not."""
     return _number(mean) if pd.isna(std) else f"{_number(mean)}±{_number(std)}"
 
 

@@ -111,11 +111,15 @@ class Examples:
     split: Split
     seed: int
 
-    def sample(self, count: int) -> Batch:
-        """`count` different examples at random."""
-        if count > len(self._shuffled):
-            raise StudyError(f"scoring wants {count} examples, training has {len(self._shuffled)}: ask for fewer")
-        return self.split.arrays.training.batch(self._shuffled[:count], CPU)
+    def sample(self, count: int, of_class: int | None = None) -> Batch:
+        """`count` different examples at random, of all classes or of one."""
+        chosen = self._shuffled
+        if of_class is not None:
+            chosen = chosen[self.split.arrays.training.labels[chosen] == of_class]
+        if count > len(chosen):
+            kind = "" if of_class is None else f" of class {of_class}"
+            raise StudyError(f"scoring wants {count} examples{kind}, training has {len(chosen)}: ask for fewer")
+        return self.split.arrays.training.batch(chosen[:count], CPU)
 
     def balanced(self, per_class: int) -> Batch:
         """`per_class` different examples at random of each class, sorted by class."""

@@ -27,9 +27,16 @@ Batch = tuple[Tensor, Tensor]
 Weights = dict[str, Tensor]
 
 
-def draw(examples: Examples, count: int, per_class: int, batches: int, augment: Augment = "none") -> list[Batch]:
+def draw(
+    examples: Examples,
+    count: int,
+    per_class: int,
+    batches: int,
+    augment: Augment = "none",
+    of_class: int | None = None,
+) -> list[Batch]:
     """Batches (inputs, labels) of scoring examples: `per_class` of each class in each batch, or where that is 0,
-    `count` at random divided among the batches.
+    `count` at random, of all classes or of one, divided among the batches.
 
     Images are augmented here, once, from the streams "score/augment/0", "score/augment/1" and so on, a stream a batch:
     whatever goes over a batch again, for a Hessian or another round, sees the same images.
@@ -38,9 +45,11 @@ def draw(examples: Examples, count: int, per_class: int, batches: int, augment: 
     """
     if (count == 0) == (per_class == 0):
         raise StudyError("set one of method.scoring_examples and method.examples_per_class, and the other to 0")
+    if per_class and of_class is not None:
+        raise StudyError("method.scoring_class goes with method.scoring_examples: set method.examples_per_class=0")
     if count and batches > count:
         raise StudyError(f"{count} scoring examples can't fill {batches} batches: lower method.batches")
-    drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count)
+    drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count, of_class)
     # Balanced examples are sorted by class: every n-th of them is balanced too.
     changed = augmentation(augment, examples.split.arrays.training.black(), f"{examples.seed}/score")
     return [(changed(i, drawn.inputs[i::batches]), drawn.labels[i::batches]) for i in range(batches)]

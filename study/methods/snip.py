@@ -9,7 +9,8 @@ The sum changes no ranking and is left out.
 
 The defaults are the paper's. The authors' code differs: it scores with batch norm in eval mode (as here, the paper does
 not say), ranks biases together with the weights (`biases`) and draws the weights anew between scoring and training
-(`scored=redrawn`). The paper's table 3 scores weights of several initialisations and trains one (`scored=normal`, ...).
+(`scored=redrawn`). The paper's table 3 scores weights of several initialisations and trains one (`scored=normal`, ...);
+its figure 2 scores examples of a single class (`scoring_class`).
 Other codes sum over several batches, before or after the absolute value (`batches`, `absolute`), or prune in several
 rounds (`rounds`: de Jorge et al. 2021, Verdenius et al. 2020).
 """
@@ -45,6 +46,7 @@ def snip(
     ranking: Ranking = "score",
     *,
     scoring_examples: Count = 100,
+    scoring_class: Count | None = None,
     examples_per_class: Count = 0,
     batches: PositiveCount = 1,
     augment: Augment = "none",
@@ -56,7 +58,7 @@ def snip(
 ) -> Mask:
     """Keep the weights with the largest |w dL/dw| over all layers together; `scored` says whose draw `network` is."""
     network = for_scoring(network, batch_norm)
-    drawn = draw(examples, scoring_examples, examples_per_class, batches, augment)
+    drawn = draw(examples, scoring_examples, examples_per_class, batches, augment, scoring_class)
 
     def sensitivity(weights: Weights) -> list[Tensor]:
         def change(batch: Batch) -> list[Tensor]:

@@ -75,8 +75,13 @@ def test_identifiers_are_unique() -> None:
         ({"relation": "above", "bound": 1.1}, Verdict.NOT_REPRODUCED),
         ({"relation": "below"}, Verdict.NOT_REPRODUCED),
         ({"relation": "below", "bound": 1.1}, Verdict.REPRODUCED),
-        ({"relation": "within"}, Verdict.NOT_REPRODUCED),
-        ({"relation": "within", "bound": 0.9}, Verdict.REPRODUCED),
+        ({"relation": "within", "margin": 0.3}, Verdict.NOT_REPRODUCED),
+        ({"relation": "within", "bound": 0.9, "margin": 0.3}, Verdict.REPRODUCED),
+        ({"relation": "not below", "margin": 0.3}, Verdict.REPRODUCED),
+        ({"relation": "not above", "margin": 0.3}, Verdict.NOT_REPRODUCED),
+        ({"relation": "not above", "margin": 1.1}, Verdict.REPRODUCED),
+        ({"of": "random", "against": "SNIP", "relation": "not below", "margin": 1.1}, Verdict.REPRODUCED),
+        ({"of": "random", "against": "SNIP", "relation": "not below", "margin": 0.9}, Verdict.NOT_REPRODUCED),
         ({"relation": "above", "bound": 1.0}, Verdict.INCONCLUSIVE),
         ({"measure": "test_error", "relation": "below"}, Verdict.REPRODUCED),
         ({"of": "random", "against": "SNIP", "relation": "below"}, Verdict.REPRODUCED),
@@ -86,6 +91,30 @@ def test_identifiers_are_unique() -> None:
 def test_a_method_a_point_above_another(test: dict[str, Any], verdict: Verdict, tmp_path: Path) -> None:
     (finding,) = judge([claim(**test)], {"quickstart": quickstart(tmp_path, snip=1.0)}, {})
     assert finding.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("test", "told"),
+    [
+        ({"relation": "above"}, "SNIP − random > 0"),
+        ({"relation": "below", "bound": 0.7}, "SNIP − random < +0.7 points"),
+        ({"relation": "within", "bound": 0.7, "margin": 0.3}, "SNIP − random = +0.7 ± 0.3 points"),
+        ({"relation": "not below", "margin": 0.3}, "SNIP − random > −0.3 points"),
+        ({"relation": "not above", "margin": 5, "measure": "early_stop_iteration"}, "SNIP − random < +5.0 %"),
+        ({"of": "one-shot ticket", "against": "dense"}, "one-shot ticket − dense > 0"),
+    ],
+)
+def test_a_test_says_what_it_tests(test: dict[str, Any], told: str) -> None:
+    assert str(claim(**test).test) == told
+
+
+@pytest.mark.parametrize(
+    "test",
+    [{"relation": "within"}, {"relation": "above", "margin": 1}, {"relation": "not below", "margin": 1, "bound": 1}],
+)
+def test_a_margin_is_stated_where_one_counts(test: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"give a margin|give no bound"):
+        claim(**test)
 
 
 def test_what_was_measured_is_told_with_its_seeds(tmp_path: Path) -> None:
@@ -104,6 +133,7 @@ def test_what_was_measured_is_told_with_its_seeds(tmp_path: Path) -> None:
     (finding,) = judge([claim()], {"quickstart": seed_gone}, {})
     assert "+1.50" in finding.measured
     assert "n = 2 of 3" in finding.measured
+    assert finding.told == "inconclusive, on 2 of 3 seeds"
 
 
 def test_iterations_are_compared_in_percent_by_seed(tmp_path: Path) -> None:
@@ -152,9 +182,13 @@ def test_claims_on_one_experiment_are_corrected_together(tmp_path: Path) -> None
     ],
 )
 def test_printed_figures_are_reproduced_together(verdicts: list[str], told: Verdict) -> None:
-    compared = pd.DataFrame({"verdict": verdicts, "network": "n", "method": "m", "needed": 3})
+    compared = pd.DataFrame({"verdict": verdicts, "network": "n", "method": "m", "needed": 3, "n": 4, "planned": 4})
     figures = claim().model_copy(update={"test": Figures(table="t")})
-    assert judge([figures], {}, {"t": compared})[0].verdict == told
+    assert judge([figures], {}, {"t": compared})[0].told == told
+    if told != Verdict.NOT_MEASURED:
+        partly = compared.assign(n=range(4, 4 - len(compared), -1))
+        fewest = partly[partly["verdict"] != ""]["n"].min()
+        assert judge([figures], {}, {"t": partly})[0].told == f"{told}, on {fewest} of 4 seeds"
 
 
 def test_a_claim_must_say_which_of_several_networks_it_means(tmp_path: Path) -> None:

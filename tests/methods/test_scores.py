@@ -226,6 +226,21 @@ def test_examples_are_asked_for_in_one_way(count: int, per_class: int) -> None:
         draw(batch, 10, 0, 11)
 
 
+def test_examples_of_one_class_alone_are_scored() -> None:
+    inputs, labels = small_batch(0)
+    ((images, found),) = draw(examples(inputs, labels), 4, 0, 1, of_class=1)
+    assert found.tolist() == [1, 1, 1, 1]
+    assert {tuple(image) for image in images.tolist()} == {tuple(image) for image in inputs[labels == 1].tolist()}
+    network, all_of_it = small_network(0), examples(inputs[labels == 1], labels[labels == 1])
+    mask = snip(network, examples(inputs, labels), 0.5, scoring_examples=4, scoring_class=1)
+    expected = snip(network, all_of_it, 0.5, scoring_examples=4)
+    assert all(torch.equal(mask[name], expected[name]) for name in expected)
+    with pytest.raises(StudyError, match="wants 5 examples of class 1, training has 4"):
+        draw(examples(inputs, labels), 5, 0, 1, of_class=1)
+    with pytest.raises(StudyError, match=r"set method\.examples_per_class=0"):
+        draw(examples(inputs, labels), 0, 2, 1, of_class=1)
+
+
 def test_biases_at_zero_are_ranked_last_and_pruned() -> None:
     network = small_network(0)
     for name in ("0.bias", "2.bias"):

@@ -1,0 +1,69 @@
+"""Publishing: records as they are, masks as the store has them, and nothing lost."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study import mask_file
+from study.errors import StudyError
+from study.plan import plan_cell
+from study.publish import publish
+from study.record import read_folder
+from study.store import Store
+from tests.conftest import SHORT, Command
+from tests.test_plan import cell_of
+
+
+@pytest.fixture(scope="module")
+def output(run_command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some cells under the name of an experiment whose masks are published, and some under another."""
+    output = tmp_path_factory.mktemp("output")
+    for name in ("quickstart", "mine"):
+        cells = ["-m", "method=dense,snip,lottery_ticket", "sparsity=0.4", "seed=0,3", f"name={name}", *SHORT]
+        done = run_command(*cells, f"output={output}", "wandb.mode=disabled")
+        assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_masks_are_those_that_trainings_ran_under(output: Path, tmp_path: Path) -> None:
+    """Of the first seeds; a dense network has none."""
+    publish("quickstart", output, tmp_path)
+    records = read_folder(tmp_path / "quickstart")
+    assert records == read_folder(output / "records" / "quickstart")
+    masks = mask_file.read(tmp_path / "quickstart" / mask_file.NAME)
+    masked = {mask_file.key(record): record for record in records if record.settings["seed"] == 0 and record.sparsity}
+    assert masks.keys() == masked.keys()
+    assert len(masks) == 2
+    for key, record in masked.items():
+        stored = Store(output / "store").mask(plan_cell(cell_of(record)).training.arguments["mask"].id)
+        assert stored is not None
+        found = mask_file.unpack(masks[key], record.results.prunable)
+        assert all(np.array_equal(found[name], stored[name].numpy().ravel()) for name in stored)
+
+
+def test_published_masks_outlive_the_store(output: Path, tmp_path: Path) -> None:
+    publish("quickstart", output, tmp_path)
+    before = (tmp_path / "quickstart" / mask_file.NAME).read_bytes()
+    shutil.copytree(output / "records", tmp_path / "emptied" / "records")
+    publish("quickstart", tmp_path / "emptied", tmp_path)
+    assert (tmp_path / "quickstart" / mask_file.NAME).read_bytes() == before
+
+
+def test_other_experiments_go_without_masks_and_old_records_go(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "old.json").write_text("{}")
+    publish("mine", output, tmp_path)
+    names = {path.name for path in (output / "records" / "mine").iterdir()}
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == names
+    assert len(names) == 6
+
+
+def test_nothing_to_publish_is_an_error_that_loses_nothing(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "absent").mkdir()
+    kept = tmp_path / "absent" / "kept.json"
+    kept.write_text("{}")
+    with pytest.raises(StudyError, match=r"no records of absent in .* run `make sweep EXP=absent` first"):
+        publish("absent", output, tmp_path)
+    assert kept.exists()
