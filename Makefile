@@ -11,8 +11,8 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan status figures report claims verify publish test test-slow test-slurm lint format \
-	docs wandb-sync lock clean
+.PHONY: help setup data sweep plan status figures report claims verify publish estimate test test-slow test-slurm lint \
+	format docs wandb-sync lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ plan: setup ## what an experiment needs, what is done, how long the rest takes; 
 	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) cluster=$(CLUSTER) dry_run=true $(ARGS)
 
 status: plan ## the same; of what was sent to Slurm, what is done, running, queued and failed
+
+estimate: setup ## time, energy, CO2 and money of an experiment on GPUs and a laptop; runs nothing, needs no data
+	@$(BIN)/python -m study.estimate $(EXP) $(ARGS)
 
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis

@@ -26,7 +26,7 @@ class Cluster(Settings):
     core that this process may use, or one for a GPU. Each is given `pack` trainings at a time, null 1 on a CPU and 256
     on a GPU, where as many of them run side by side as is fastest. `engine` does the arithmetic
     (study/training/engines), "auto" the one that suits, in a `precision`. Trainings under way are checkpointed every
-    `checkpoint` seconds.
+    `checkpoint` seconds. `core_watts` is what a busy core takes, where no counter can be read.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Cluster(Settings):
     engine: names.Engine
     precision: names.Precision
     checkpoint: Positive
+    core_watts: Positive
 
     @field_validator("device", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from study.energy.units import kwh
 from study.record import Cost, Record
 from study.standing import Standing
 
@@ -33,6 +34,11 @@ class Display:
             self.console.print(f"time left: about {duration(standing.seconds_left)}{where}")
         elif standing.missing:
             self.console.print("time left: unknown until the first such training has run")
+        if standing.joules_left is not None:
+            least, middle, most = (f"{kwh(joules):.2g}" for joules in standing.joules_left)
+            self.console.print(f"energy left: about {middle} kWh ({least} to {most}), of the computer alone")
+        elif standing.missing:
+            self.console.print(f"energy left: unknown; make estimate EXP={name} projects it")
 
     def note(self, text: str) -> None:
         self.console.print(text, markup=False)

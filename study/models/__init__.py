@@ -29,9 +29,14 @@ def build(model: Model, inputs: torch.Size, classes: int, seed: Seed) -> nn.Modu
 @lru_cache
 def layers(model: Model, inputs: torch.Size, classes: int) -> dict[str, list[int]]:
     """Name -> shape of the prunable weights, without allocating them."""
-    with torch.device("meta"):
-        network = _construct(model, inputs, classes)
+    network = weightless(model, inputs, classes)
     return {name: list(weight.shape) for name, weight in prunable(network).items()}
+
+
+def weightless(model: Model, inputs: torch.Size, classes: int) -> nn.Module:
+    """The network without memory for its weights, on torch's meta device."""
+    with torch.device("meta"):
+        return _construct(model, inputs, classes)
 
 
 def prunable(network: nn.Module) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ def _look(sweep: Sweep) -> Outlook:
     unsent = [planned for planned in free if _needs(planned, missing)]
     if not isinstance(cluster, Slurm) or not unsent:
         return Outlook(sent, [])
-    speeds, _ = known_speeds(sweep.plan, sweep.store, sweep.run.published)
+    speeds = known_speeds(sweep.plan, sweep.store, sweep.run.published)
     return Outlook(sent, group(unsent, missing, speeds, cluster))
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from study.cell import Recipe
+from study.energy import meter
+from study.energy.meter import Spent
 from study.seeding import stream
 from study.training.engines.engine import STRETCH, Engine, Evaluation, State, Task
 
@@ -53,24 +55,13 @@ class Curves:
 
 
 @dataclass
-class Time:
-    """Seconds that a training took: by the clock, and of one core. Trainings side by side share alike."""
-
-    wall: float = 0.0
-    cpu: float = 0.0
-
-    def __add__(self, other: "Time") -> "Time":
-        return Time(self.wall + other.wall, self.cpu + other.cpu)
-
-
-@dataclass
 class Outcome:
     """What a training leaves beside the network itself. `diverged_at`: the first evaluation with a loss not finite."""
 
     curves: Curves = field(default_factory=Curves)
     diverged_at: int | None = None
-    training: Time = field(default_factory=Time)
-    evaluation: Time = field(default_factory=Time)
+    training: Spent = field(default_factory=Spent)
+    evaluation: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True)
@@ -167,13 +158,13 @@ def _next_stretch(stretch: int, seconds: float) -> int:
 
 
 @contextmanager
-def timed(times: Sequence[Time]) -> Iterator[None]:
-    """Add the time that the block takes, each its share."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(phases: Sequence[Spent]) -> Iterator[None]:
+    """Add what the block takes, each its share by floating-point operations: side by side all do the same."""
+    before = meter.current().read()
     yield
-    for one in times:
-        one.wall += (time.perf_counter() - wall) / len(times)
-        one.cpu += (time.process_time() - cpu) / len(times)
+    after = meter.current().read()
+    for phase in phases:
+        phase.add(before, after, 1 / len(phases))
 
 
 def _finite(value: float | None) -> float | None:
