@@ -45,8 +45,7 @@ class Sweep:
 
     def __init__(self, output: Path, *settings: str) -> None:
         self.output = output
-        words = [sys.executable, "-m", "study.train", *GRID, *(settings or [QUIET]), f"output={output}"]
-        self.words = words
+        self.words = [sys.executable, "-m", "study.train", *GRID, *(settings or [QUIET]), f"output={output}"]
         self._finished: dict[str, Any] = {}
 
     def start(self, *before: str) -> "subprocess.Popen[str]":
@@ -78,10 +77,10 @@ class Sweep:
         everything = {**trainings, **records}
         return {str(p.relative_to(self.output)): is_as for p, is_as in everything.items() if ".damaged-" not in str(p)}
 
-    def expect_nothing_run_again(self, spared: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    def expect_nothing_run_again(self) -> None:
         """Raises Failed where something that was finished when this was last asked was written anew or is gone."""
         now = self.finished()
-        again = {name for name, was in self._finished.items() if now.get(name) != was} - spared
+        again = {name for name, was in self._finished.items() if now.get(name) != was}
         self._finished = now
         if again:
             raise Failed(f"finished and yet written again: {', '.join(sorted(again))}")
@@ -116,34 +115,39 @@ def workers_of(driver: int) -> list[int]:
 def kills(folder: Path, expected: list[Row], chance: random.Random, number: int) -> Row:
     """SIGKILLs at random moments to a driver or to one of its workers; a killed driver is started again at once."""
     killed: Counter[str] = Counter()
-    sweeps, seconds = 0, 4.0
-    sweep = Sweep(folder / "0")
-    driver = sweep.start()
+    sweep, sweeps, given_up = Sweep(folder / "0"), 0, 0
+    driver, at_start = sweep.start(), False
     while sum(killed.values()) < number:
-        time.sleep(chance.uniform(0, seconds))
+        time.sleep(chance.uniform(0, 3.0))
         workers = workers_of(driver.pid)
-        if driver.poll() is not None:  # finished between two kills
+        if driver.poll() == 1:  # a training whose worker was killed three times was given up
+            given_up += 1
+            driver = sweep.start()
+        elif driver.poll() is not None:  # finished between two kills
+            if driver.returncode:
+                raise Failed(f"exit status {driver.returncode}: {driver.communicate()[1]}")
             sweep.expect_nothing_run_again()
             sweep.expect(expected)
             sweeps += 1
             shutil.rmtree(sweep.output)
             sweep = Sweep(folder / str(sweeps))
             driver = sweep.start()
-        elif chance.random() < 0.5 and workers:
+        elif workers and chance.random() < 0.75:
             with suppress(ProcessLookupError):
                 os.kill(chance.choice(workers), signal.SIGKILL)
                 killed["workers"] += 1
-        elif chance.random() < 0.5:
+        elif workers or at_start:
             driver.kill()
             driver.communicate()
             killed["drivers"] += 1
-            driver = sweep.start()
+            driver, at_start = sweep.start(), chance.random() < 0.2  # else only once it works
         sweep.expect_nothing_run_again()
     driver.communicate()
     sweep.complete()
     sweep.expect_nothing_run_again()
     sweep.expect(expected)
-    return {"faults": f"{killed['drivers']} drivers and {killed['workers']} workers killed", "sweeps": sweeps + 1}
+    told = f"{killed['drivers']} drivers and {killed['workers']} workers killed"
+    return {"faults": told, "sweeps": sweeps + 1, "given up and started again": given_up}
 
 
 def damage(path: Path, chance: random.Random) -> str:
@@ -207,11 +211,11 @@ def _damaged_entries(sweep: Sweep, chance: random.Random) -> Counter[str]:
 
 
 def _damaged_checkpoints(sweep: Sweep, chance: random.Random) -> int:
-    """Interrupt a sweep as soon as it has a checkpoint; damage all that it left. How many these were."""
+    """Kill a sweep as soon as it has a checkpoint; damage all that it left. How many these were."""
     process = sweep.start()
     while process.poll() is None and not list(sweep.output.glob("store/checkpoints/[!.]*")):
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.kill()
     process.communicate()
     left = sorted(sweep.output.glob("store/checkpoints/[!.]*"))
     for path in left:
@@ -256,10 +260,8 @@ def read_only(folder: Path, expected: list[Row], chance: random.Random) -> Row:
     shutil.rmtree(lost)
     for path in folder.glob("records/trial/*.json"):
         path.unlink()
-    sweep.expect_nothing_run_again(set(sweep.finished()))
-    store = str(folder / "store")
-    with mounted(folder / "store", "--bind", store):
-        subprocess.run(["mount", "-o", "remount,bind,ro", store], check=True)
+    with mounted(folder / "store", "--bind", str(folder / "store")):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(folder / "store")], check=True)
         status, _, errors = sweep.run()
     if status != 2 or errors.count("\n") != 1 or "Read-only file system" not in errors:
         raise Failed(f"a read-only store ended it with {status} and {errors!r}")
@@ -358,7 +360,7 @@ def markdown(content: Row) -> str:
         "and sound.",
         f"{hardware['cores']} cores of {hardware['cpu']}, {hardware['system']}; Python {versions['python']}, torch "
         f"{versions['torch']}; random seed {content['seed']}. Made by `python -m scripts.faults`.",
-        pd.DataFrame(rows).fillna("").astype(str).to_markdown(index=False, disable_numparse=True),
+        pd.DataFrame(rows, dtype=object).fillna("").astype(str).to_markdown(index=False, disable_numparse=True),
     ]
     return "\n\n".join(parts) + "\n"
 

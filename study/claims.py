@@ -65,8 +65,8 @@ class Claims:
         """The number of the claim that is ours now, or None."""
         before = self._numbers(training)
         judged = self._content(training, before[-1]) if before else None
-        if before and self._is_alive(self._path(training, before[-1])):
-            return None
+        if before and (judged is None or self._is_alive(self._path(training, before[-1]))):
+            return None  # where it was given back just now, others may have claimed anew
         number = before[-1] + 1 if before else 0
         owner = {"host": host(), "process": os.getpid(), "started": _started(os.getpid()), "token": uuid.uuid4().hex}
         if not create_atomically(self._path(training, number), json_bytes(owner)):

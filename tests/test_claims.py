@@ -216,6 +216,27 @@ def test_a_claim_given_back_and_taken_anew_in_the_meantime_is_not_taken_over(
     other.__exit__(None, None, None)
 
 
+def test_a_claim_given_back_before_it_was_read_is_not_superseded(
+    claims: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its successor would stand beside a claim that was made anew from number 0."""
+    given_back, other = foreign(tmp_path, 4), Claims(tmp_path).claim("a")
+    numbers = Claims._numbers
+
+    def slow(self: Claims, training: str) -> list[int]:
+        found = numbers(self, training)
+        monkeypatch.setattr(Claims, "_numbers", numbers)
+        given_back.unlink()
+        assert other.__enter__()
+        return found
+
+    monkeypatch.setattr(Claims, "_numbers", slow)
+    with claims.claim("a") as mine:
+        assert not mine
+    assert names(tmp_path) == ["a.0.json"]
+    other.__exit__(None, None, None)
+
+
 def _compete(folder: Path, barrier: Any, results: Any, as_host: str) -> None:
     """Claim again and again; while it is ours, nobody else may be in the same place."""
     module.host = lambda: as_host  # type: ignore[assignment]

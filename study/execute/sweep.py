@@ -114,7 +114,8 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
         damage: Damaged | None = None
         while pool.busy or (queue.has_work and not (damage or stop.is_asked)):
             if (stop.is_asked or damage) and not pool.is_stopping:
-                display.note("stopping: what is under way is being checkpointed; Ctrl-C again stops at once")
+                if stop.is_asked:
+                    display.note("stopping: what is under way is being checkpointed; Ctrl-C again stops at once")
                 pool.stop()
             while not pool.is_stopping and pool.room and (pack := queue.next_pack(pool.room)):
                 pool.submit(pack)
