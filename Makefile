@@ -11,8 +11,8 @@ BIN     := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data sweep plan status figures report claims verify publish test test-slow test-slurm lint format \
-	lock clean
+.PHONY: help setup data sweep plan status figures report claims verify publish estimate test test-slow test-slurm lint \
+	format docs wandb-sync lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ plan: setup ## what an experiment needs, what is done, how long the rest takes; 
 
 status: plan ## the same; of what was sent to Slurm, what is done, running, queued and failed
 
+estimate: setup ## time, energy, CO2 and money of an experiment on GPUs and a laptop; runs nothing, needs no data
+	@$(BIN)/python -m study.estimate $(EXP) $(ARGS)
+
 figures: setup ## rebuild tables, figures and results/REPORT.md from the records, yours or else the published ones
 	@$(BIN)/python -m study.analysis
 
@@ -61,6 +64,9 @@ claims: setup ## the papers' claims and what the records say of each
 
 verify: setup ## rebuild everything from the published records elsewhere; fail on a difference from what is committed
 	@$(BIN)/python -m study.analysis --records results/records --verify
+
+wandb-sync: setup ## upload the W&B runs that were kept offline; ARGS=--dry-run shows them
+	@WANDB_DIR=$(OUTPUT) $(BIN)/wandb sync --yes $(ARGS)
 
 publish: setup ## copy an experiment's records, and the masks that figures need, to results/records, to be committed
 	@$(BIN)/python -m study.publish --output $(OUTPUT) $(EXP)
@@ -84,6 +90,10 @@ format: $(VENV)/test.stamp ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(VENV)/test.stamp ## build the documentation into docs/build
+	@$(BIN)/sphinx-build -q -W -n -b html docs docs/build
+	@echo "next: open docs/build/index.html"
+
 lock: $(VENV)/test.stamp ## pin all packages anew in requirements*.txt
 	@$(BIN)/pip install --quiet pip-tools
 	@for extra in "--output-file=requirements.txt" "--output-file=requirements-dev.txt --extra=dev --constraint=requirements.txt"; do \
@@ -91,5 +101,5 @@ lock: $(VENV)/test.stamp ## pin all packages anew in requirements*.txt
 			--no-emit-find-links --no-emit-trusted-host --upgrade-package torch==2.13.0 $$extra pyproject.toml; done
 	@sed -i.old 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt requirements-dev.txt && rm requirements*.old
 
-clean: ## remove the environment and caches; records and outputs stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## remove the environment, caches and built pages; never outputs, records or data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache docs/build

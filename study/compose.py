@@ -47,7 +47,7 @@ class Composer:
         for override in values:
             try:
                 OmegaConf.update(job, override.key_or_group, override.value())
-            except OmegaConfBaseException:
+            except (OmegaConfBaseException, ValueError):
                 raise StudyError(config.explain(f"Could not override '{override.key_or_group}'")) from None
         with open_dict(job):
             job.hydra.overrides.task = [o for o in overrides if not self._is_hydras(self._parse(o))]
@@ -64,7 +64,10 @@ class Composer:
         return content if isinstance(content, dict) and _is_literal(content) else None
 
     def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
-        return self._loader.load_sweep_config(self._sweep, list(overrides))
+        try:
+            return self._loader.load_sweep_config(self._sweep, list(overrides))
+        except (ValueError, TypeError) as error:
+            raise StudyError(config.explain_overrides(overrides, str(error))) from None
 
     @staticmethod
     def _is_hydras(override: Override) -> bool:

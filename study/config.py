@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ class Cluster(Settings):
     core that this process may use, or one for a GPU. Each is given `pack` trainings at a time, null 1 on a CPU and 256
     on a GPU, where as many of them run side by side as is fastest. `engine` does the arithmetic
     (study/training/engines), "auto" the one that suits, in a `precision`. Trainings under way are checkpointed every
-    `checkpoint` seconds.
+    `checkpoint` seconds. `core_watts` is what a busy core takes, where no counter can be read.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Cluster(Settings):
     engine: names.Engine
     precision: names.Precision
     checkpoint: Positive
+    core_watts: Positive
 
     @field_validator("device", mode="before")
     @classmethod
@@ -137,11 +139,15 @@ CLUSTERS: dict[str, type[Cluster]] = {"local": Cluster, "local_gpus": LocalGpus,
 
 
 class Wandb(Settings):
-    """Weights & Biases. "offline" writes its files without an account, "online" uploads as well."""
+    """Weights & Biases. "offline" writes its files without an account, "online" uploads as well.
+
+    With `artifacts`, each cell's record and mask are artifacts of its run.
+    """
 
     mode: Literal["offline", "online", "disabled"] = "offline"
     project: str
     entity: str | None = None
+    artifacts: bool = Field(default=False, strict=True)
 
 
 class Run(Settings):
@@ -150,6 +156,7 @@ class Run(Settings):
     name: str = Field(pattern=r"^[\w.-]+$")
     output: Path
     dry_run: bool = Field(strict=True)
+    verbose: bool = Field(default=False, strict=True)
     cluster: SerializeAsAny[Cluster]
     wandb: Wandb
 
@@ -228,13 +235,23 @@ def validate(content: Any) -> tuple[Cell, Run]:
 
 def explain(message: str) -> str:
     """One line for an error of Hydra's, with the nearest names for one that it does not know."""
-    if match := re.search(r"Could not (?:override|delete from config\.?) '([^']+)'", message):
+    if match := re.search(r"(?:Could not (?:override|delete from config\.?) '|merging override \+*)([^'=]+)", message):
         return _unknown_setting(match[1])
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, choice = match.groups()
         known = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
         return _unknown(choice, known, prefix=f"{group}=")
     return " ".join(message.split())
+
+
+def explain_overrides(overrides: Sequence[str], message: str) -> str:
+    """One line for overrides that Hydra does not take, with its message where all their names are known."""
+    known = _all_names()
+    for override in overrides:
+        name = override.lstrip("+~").partition("=")[0]
+        if name not in known and "/" not in name and not name.startswith("hydra"):
+            return _unknown(name, known)
+    return f"{' '.join(overrides)}: can't be read ({message}); python -m study.train --help lists all settings"
 
 
 def _explain_invalid(error: ValidationError) -> str:
@@ -274,4 +291,4 @@ def _all_names() -> list[str]:
             names += [f"{name}.{inner}" for inner in field.annotation.model_fields]
     names += [name for cluster in CLUSTERS for name in _settings_of(cluster)]
     of_methods = {inner for method in methods.names() for inner in methods.settings_schema(method).model_fields}
-    return list(dict.fromkeys(names)) + [f"method.{inner}" for inner in sorted(of_methods)]
+    return list(dict.fromkeys(names)) + [f"method.{inner}" for inner in sorted(of_methods - {"name"})]

@@ -14,6 +14,7 @@ from study.config import Slurm
 from study.errors import CellsFailed
 from study.execute.stopping import on_signals
 from study.execute.sweep import Sweep, open_sweep, run_here
+from study.life import life
 from study.slurm import sweep as slurm
 from study.terminal import Display
 
@@ -32,8 +33,9 @@ def launch(
     setup_globals()
     composer = Composer(context.config_loader, sweep_config)
     jobs = list(enumerate(job_overrides, start=first))
-    cells = [composer.cell(overrides)[0] for overrides in job_overrides]
-    sweep = open_sweep(cells, composer.cell(job_overrides[0])[1])
+    with life(f"planning {len(jobs):,} cells"):
+        cells = [composer.cell(overrides)[0] for overrides in job_overrides]
+        sweep = open_sweep(cells, composer.cell(job_overrides[0])[1])
     recorded_before = {cell: record.results.test_accuracy for cell, record in sweep.records.items()}
     if not _run(sweep):
         return [JobReturn(overrides, status=JobStatus.COMPLETED) for overrides in job_overrides]
@@ -56,7 +58,7 @@ def launch(
 
 def _run(sweep: Sweep) -> bool:
     """Run what is missing, here or on Slurm. False where that is not seen through: a dry run, jobs left to run."""
-    display = Display()
+    display = Display(sweep.run.verbose)
     if sweep.run.dry_run:
         slurm.show(sweep, display)
         return False

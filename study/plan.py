@@ -1,9 +1,7 @@
 """What a sweep needs, what it has, what it lacks. Planning trains nothing and computes no mask."""
 
-import inspect
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from study import data, methods, models
 from study.cell import Cell, Control, Init
@@ -58,28 +56,15 @@ def plan_cell(cell: Cell) -> PlannedCell:
         "ranking": {"invert": "inverted", "absolute": "absolute"}.get(cell.control.name, "score"),
     }
     try:
-        found = methods.call(cell.method.name, handles, settings)
-        if inspect.isgenerator(found):
-            found = _drive(found, training)
+        request = methods.ask(cell.method.name, handles, settings, training)
     except ValueError as error:
         raise StudyError(f"{cell.slug}: {error}") from None
-    request = found if isinstance(found, Training) else Training(start, found)
     match cell.control:
         case Control(name="shuffle", draw=draw):
             request = replace(request, mask=shuffled(request.mask, cell.seed, draw))
         case Control(name="reinitialise", draw=draw):
             request = replace(request, start=initial_network(f"reinitialised {draw}"))
     return PlannedCell(cell, training(request))
-
-
-def _drive(method: Any, training: Any) -> Any:
-    """Answer every training that a method asks for with the node of its result; give what the method returns."""
-    trained = None
-    while True:
-        try:
-            trained = training(method.send(trained))
-        except StopIteration as stop:
-            return stop.value
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,17 @@ run         when, where, with what and how long: differs every time
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from study.energy.cpu import CORE_WATTS
 from study.errors import Damaged, StudyError
 from study.files import TEMPORARY, checksum, json_bytes, write_atomically
 
-SCHEMA: Literal[3] = 3
+Schema = Literal[3, 4]
+SCHEMA: Schema = 4
+"""Written; 3 is read too. It has neither energy nor sizes, and its times are of the same phases."""
 
 
 class Part(BaseModel):
@@ -30,7 +33,7 @@ class Results(Part):
     `prunable`, `kept` and `effective` count weights by layer: all, those that the mask keeps, and of these those on a
     path of kept weights from input to output. A cell is collapsed where a layer keeps none, or no path is left. `flops`
     are the floating-point operations that each layer's weights take for one example forward, before pruning, two for a
-    multiply-add.
+    multiply-add. `bytes` is what the prunable weights take, by the way to store them: study/energy/work.py.
     """
 
     status: Literal["finished", "collapsed", "diverged"]
@@ -39,6 +42,7 @@ class Results(Part):
     kept: dict[str, int]
     effective: dict[str, int]
     flops: dict[str, int]
+    bytes: dict[str, int] | None = None
     test_accuracy: float
     test_loss: float | None
     validation_accuracy: float
@@ -48,27 +52,59 @@ class Results(Part):
     curves: dict[str, list[int | float | None]]
 
 
-class Seconds(Part):
-    """By the clock, and of one core's time."""
+class Phase(Part):
+    """What a phase of a training took: seconds by the clock, CPU seconds, joules of CPU and GPU, and operations.
+
+    `flops` are the floating-point operations that the mask leaves; scoring's are counted as they are done. None is
+    not metered, or no GPU.
+    """
 
     wall: float
     cpu: float
+    cpu_joules: float | None = None
+    gpu_joules: float | None = None
+    flops: int | None = None
+
+    @property
+    def joules(self) -> float:
+        """Of CPU and GPU together; where there was no meter, an estimate from the CPU seconds."""
+        if self.cpu_joules is None:
+            return CORE_WATTS * self.cpu
+        return self.cpu_joules + (self.gpu_joules or 0.0)
+
+
+class Meter(Part):
+    """Where the joules come from, of the CPU and of the GPU: a counter's name, "estimate" or "none"; whose they are."""
+
+    cpu: str
+    gpu: str
+    scope: str
+    note: str
 
 
 class Cost(Part):
-    """What one training took by phase, its share of those that ran `together`; the engine that did its arithmetic."""
+    """What one training took by phase, its share of those that ran `together`; the engine that did its arithmetic.
+
+    Trainings that run together share by floating-point operations; each does the same.
+    """
 
     engine: str
     together: int = 1
     iterations: int
-    mask: Seconds
-    training: Seconds
-    evaluation: Seconds
+    mask: Phase
+    training: Phase
+    evaluation: Phase
+    meter: Meter | None = None
 
     @property
     def wall(self) -> float:
         """Seconds by the clock, of training and evaluation."""
         return self.training.wall + self.evaluation.wall
+
+    @property
+    def joules(self) -> float:
+        """Of all phases."""
+        return self.mask.joules + self.training.joules + self.evaluation.joules
 
 
 class Run(Part):
@@ -84,7 +120,7 @@ class Run(Part):
 class Record(Part):
     """`cell` is the id, `settings` all of the cell's, `trainings` what it rests on, by lineage id, its own last."""
 
-    schema_version: Literal[3] = SCHEMA
+    schema_version: Schema = SCHEMA
     experiment: str
     cell: str
     settings: dict[str, Any]
@@ -117,6 +153,7 @@ def summarise(experiment: str, cell: str, settings: dict[str, Any], trainings: d
         kept=own["kept"],
         effective=own["effective"],
         flops=own["flops"],
+        bytes=own.get("bytes"),
         test_accuracy=curves["test_accuracy"][-1],
         test_loss=curves["test_loss"][-1],
         validation_accuracy=curves["validation_accuracy"][-1],
@@ -156,7 +193,7 @@ def read(path: Path) -> Record:
         raise Damaged(f"{path} is not a whole record: delete it and run its cell again") from None
     if checksum(content) != stored:
         raise Damaged(f"{path} was altered after it was written: delete it and run its cell again")
-    if content.get("schema_version") != SCHEMA:
+    if content.get("schema_version") not in get_args(Schema):
         found = content.get("schema_version")
         raise StudyError(f"{path} has record schema {found}, not {SCHEMA}: read it with the version that wrote it")
     try:

@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,18 @@ from study.store import Store
 SPEED_SAMPLE = 50
 
 Speeds = Mapping[Kind, Mapping[float, float]]
-"""Seconds an iteration, evaluation included, by density."""
+"""What an iteration takes, evaluation included, by density: seconds by the clock, or joules."""
+
+Measured = list[tuple[Kind, float, Cost]]
+"""Trainings that were run: their kinds, densities and costs."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a sweep stands. `naive` counts every cell's trainings as if the cell were alone."""
+    """Where a sweep stands. `naive` counts every cell's trainings as if the cell were alone.
+
+    `joules_left` are the least, the mean and the most, by the trainings that were measured.
+    """
 
     cells: int
     cells_recorded: int
@@ -33,6 +39,7 @@ class Standing:
     running: int
     missing: int
     seconds_left: float | None
+    joules_left: tuple[float, float, float] | None
     measured_on: str | None
 
 
@@ -43,7 +50,9 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
     `published`, interpolated between the densities that were measured; it is None where neither has one.
     """
     missing = plan.missing(store, recorded)
-    speeds, measured_on = known_speeds(plan, store, published) if missing else ({}, None)
+    measured, measured_on = _known(plan, store, published) if missing else ([], None)
+    speeds = _speeds(measured, lambda cost: cost.wall, mean)
+    ends = [_work_left(missing, _speeds(measured, lambda cost: cost.joules, of)) for of in (min, mean, max)]
     return Standing(
         cells=len(plan.cells),
         cells_recorded=len(recorded),
@@ -52,19 +61,18 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
         running=sum(store.is_claimed(training) for training in missing),
         missing=len(missing),
         seconds_left=_seconds_left(missing, speeds, workers),
+        joules_left=None if ends[1] is None else (ends[0] or 0.0, ends[1], ends[2] or 0.0),
         measured_on=measured_on,
     )
 
 
-def known_speeds(plan: Plan, store: Store, published: Path) -> tuple[Speeds, str | None]:
-    """The speeds of a plan's networks, from the store, else from the published records; and where they come from."""
-    finished = [training for training in plan.trainings if store.has_training(training)]
-    speeds = _stored_speeds(plan, store, finished)
-    return (speeds, "this machine's store") if speeds else _published_speeds(read_folder(published))
+def known_speeds(plan: Plan, store: Store, published: Path) -> Speeds:
+    """Seconds an iteration of a plan's networks, from the store, else from the published records."""
+    return _speeds(_known(plan, store, published)[0], lambda cost: cost.wall, mean)
 
 
-def seconds(training: Node, speeds: Speeds) -> float | None:
-    """How long a training takes, None where nothing like it was measured."""
+def expected(training: Node, speeds: Speeds) -> float | None:
+    """What a training takes in all, None where nothing like it was measured."""
     if kind(training) not in speeds:
         return None
     by_density = speeds[kind(training)]
@@ -72,30 +80,43 @@ def seconds(training: Node, speeds: Speeds) -> float | None:
     return float(each) * iterations(training)
 
 
-def _stored_speeds(plan: Plan, store: Store, finished: list[str]) -> Speeds:
+def _known(plan: Plan, store: Store, published: Path) -> tuple[Measured, str | None]:
+    finished = [training for training in plan.trainings if store.has_training(training)]
+    measured = _stored(plan, store, finished)
+    return (measured, "this machine's store") if measured else _published(read_folder(published))
+
+
+def _stored(plan: Plan, store: Store, finished: list[str]) -> Measured:
     measured = []
     for training in random.Random(0).sample(finished, min(SPEED_SAMPLE, len(finished))):
         node = plan.trainings[training]
         with suppress(Damaged):
             measured.append((kind(node), density(node), Cost(**store.result(training)["cost"])))
-    return _means(measured)
+    return measured
 
 
-def _published_speeds(records: list[Record]) -> tuple[Speeds, str | None]:
+def _published(records: list[Record]) -> tuple[Measured, str | None]:
     measured = []
     for record in records:
         model, dataset, recipe = (record.settings[group] for group in ("model", "dataset", "recipe"))
         own = (model["name"], dataset["name"], recipe["batch_size"]), 1 - record.sparsity
         measured.append((*own, record.run.costs[record.trainings[-1]]))
     measured_on = f"the published records' machine ({records[0].run.hardware['cpu']})" if records else None
-    return _means(measured), measured_on
+    return measured, measured_on
 
 
-def _means(measured: Iterable[tuple[Kind, float, Cost]]) -> Speeds:
+def _speeds(measured: Measured, taken: Callable[[Cost], float], of: Callable[[list[float]], float]) -> Speeds:
+    """The least, the mean or the most of what an iteration took, by kind and density."""
     found: dict[Kind, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for of, at, cost in measured:
-        found[of][at].append(cost.wall / cost.iterations)
-    return {of: {at: mean(values) for at, values in sorted(by.items())} for of, by in found.items()}
+    for what, at, cost in measured:
+        found[what][at].append(taken(cost) / cost.iterations)
+    return {what: {at: of(values) for at, values in sorted(by.items())} for what, by in found.items()}
+
+
+def _work_left(missing: Mapping[str, Node], speeds: Speeds) -> float | None:
+    """Of all missing trainings; None where one is of a kind that was not measured, or none is missing."""
+    each = [expected(node, speeds) for node in missing.values()]
+    return sum(filter(None, each)) if each and None not in each else None
 
 
 def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> float | None:
@@ -103,7 +124,7 @@ def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> 
     total = 0.0
     chains: dict[str, float] = {}
     for training, node in missing.items():
-        own = seconds(node, speeds)
+        own = expected(node, speeds)
         if own is None:
             return None
         before = (chains.get(earlier.id, 0.0) for earlier in node.trainings())

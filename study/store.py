@@ -56,16 +56,16 @@ class Store:
         return safetensors.torch.load(blob)
 
     def save_mask(self, mask: str, tensors: Tensors) -> None:
-        write_atomically(self._mask(mask), seal(tensors))
+        write_atomically(self.mask_path(mask), seal(tensors))
 
     def mask(self, mask: str) -> Tensors | None:
         """A mask, or None where there is no sound one."""
         try:
-            return unseal_if_sealed(self._mask(mask).read_bytes())
+            return unseal_if_sealed(self.mask_path(mask).read_bytes())
         except FileNotFoundError:
             return None
         except BrokenSeal:
-            set_aside(self._mask(mask))
+            set_aside(self.mask_path(mask))
             return None
 
     def save_checkpoint(self, training: str, state: Tensors, content: dict[str, Any]) -> None:
@@ -113,7 +113,8 @@ class Store:
     def _training(self, training: str) -> Path:
         return self.folder / "trainings" / training
 
-    def _mask(self, mask: str) -> Path:
+    def mask_path(self, mask: str) -> Path:
+        """Where a mask lies, if it is there."""
         return self.folder / "masks" / f"{mask}.safetensors"
 
     def _checkpoint(self, training: str) -> Path:

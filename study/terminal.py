@@ -4,20 +4,23 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.record import Record
+from study.energy.units import kwh
+from study.record import Cost, Record
 from study.standing import Standing
 
 PLAIN_INTERVAL_SECONDS = 15.0
 
 
 class Display:
-    """Progress bars in a terminal, a line now and then in a log."""
+    """Progress bars in a terminal, a line now and then in a log; `verbose`, a line for each cell."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
+        self._verbose = verbose
         self.console = Console(highlight=False, soft_wrap=True)
 
     def plan(self, name: str, standing: Standing) -> None:
@@ -31,13 +34,26 @@ class Display:
             self.console.print(f"time left: about {duration(standing.seconds_left)}{where}")
         elif standing.missing:
             self.console.print("time left: unknown until the first such training has run")
+        if standing.joules_left is not None:
+            least, middle, most = (f"{kwh(joules):.2g}" for joules in standing.joules_left)
+            self.console.print(f"energy left: about {middle} kWh ({least} to {most}), of the computer alone")
+        elif standing.missing:
+            self.console.print(f"energy left: unknown; make estimate EXP={name} projects it")
 
     def note(self, text: str) -> None:
         self.console.print(text, markup=False)
 
+    def trained(self, training: str, result: Mapping[str, Any]) -> None:
+        """Say of a finished training, from its stored result, what it cost."""
+        cost, kept = Cost(**result["cost"]), sum(result["kept"].values()) / sum(result["prunable"].values())
+        took = f"{cost.iterations:,} iterations in {cost.wall:.1f} s by {cost.engine}"
+        self.note(f"trained {training}: {kept:.1%} of the weights, {took}")
+
     def recorded(self, record: Record) -> None:
         """Say what is unusual about a finished cell."""
         results = record.results
+        if self._verbose:
+            self.note(f"recorded {_title(record)}: test accuracy {results.test_accuracy:.2%}")
         if results.status == "collapsed":
             empty = ", ".join(name for name, kept in results.kept.items() if kept == 0)
             where = f"no weight in {empty}" if empty else "no path from input to output"

@@ -11,6 +11,7 @@ from torch import nn
 
 from study import models
 from study.cell import Model, Recipe
+from study.energy.meter import Spent
 from study.errors import StudyError
 from study.execute import checkpoint
 from study.execute.checkpoint import Checkpoints, Saved, StopAsked
@@ -26,7 +27,7 @@ from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse
-from study.training.loop import Outcome, Snapshots, Time, train
+from study.training.loop import Outcome, Snapshots, train
 from tests.test_engines import ADAM, COLOUR, NETWORKS, PACKED, SGD, split, tasks_of
 
 FORM = {"engine": "any"}
@@ -45,7 +46,7 @@ def interrupted(tasks: list[Task], engine: Any, after: int, store: Store, saved:
 
     def stop(iteration: int, snapshots: Snapshots) -> None:
         if iteration >= after:
-            Checkpoints(store, [(name, Time(1, 2)) for name in names], FORM, 60, lambda: True).after_stretch(snapshots)
+            Checkpoints(store, [(name, Spent(1, 2)) for name in names], FORM, 60, lambda: True).after_stretch(snapshots)
 
     with pytest.raises(StopAsked):
         train(tasks, engine, stop, saved=[one.snapshot for one in saved])
@@ -117,7 +118,7 @@ def test_a_training_goes_on_to_the_same_bits(case: str, after: int, tmp_path: Pa
     store = Store(tmp_path)
     (saved,) = interrupted(disturbed, engine, after, store)
     assert 0 < saved.snapshot.iteration < recipe.iterations
-    assert saved.masking == Time(1, 2)
+    assert saved.masking == Spent(1, 2)
     (later,) = interrupted(fresh(), engine, saved.snapshot.iteration + 2, store, [saved])
     assert later.snapshot.iteration > saved.snapshot.iteration
     assert later.snapshot.outcome.training.wall > saved.snapshot.outcome.training.wall
@@ -180,7 +181,7 @@ def test_checkpoints_are_written_no_more_often_than_wanted(tmp_path: Path) -> No
 
     def count(seconds: float) -> int:
         store = Store(tmp_path / str(seconds))
-        checkpoints = Checkpoints(store, [("0", Time())], FORM, seconds, lambda: False)
+        checkpoints = Checkpoints(store, [("0", Spent())], FORM, seconds, lambda: False)
         written.clear()
         path = store.folder / "checkpoints" / "0.safetensors"
 

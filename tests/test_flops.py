@@ -5,6 +5,7 @@ import torch
 
 from study import models
 from study.cell import Model
+from study.energy import work
 from study.models.flops import flops
 
 MNIST, CIFAR = (1, 28, 28), (3, 32, 32)
@@ -23,6 +24,29 @@ HAND: dict[tuple[str, str, tuple[int, ...]], dict[str, int]] = {
         "fc1": 64 * 256 * 256,
         "fc2": 256 * 256,
         "output": 256 * 10,
+    },
+    # 16 x 16, 8 x 8, 4 x 4, 2 x 2 positions, then one.
+    ("alexnet_s", "alexnet", CIFAR): {
+        "conv1": 96 * 3 * 121 * 256,
+        "conv2": 256 * 96 * 25 * 64,
+        "conv3": 384 * 256 * 9 * 16,
+        "conv4": 384 * 384 * 9 * 4,
+        "conv5": 256 * 384 * 9,
+        "fc1": 256 * 1024,
+        "fc2": 1024 * 1024,
+        "output": 1024 * 10,
+    },
+    # 32 x 32 positions, a quarter of them after each pool.
+    ("vgg_11", "vgg", CIFAR): {
+        "conv1_1": 64 * 3 * 9 * 1024,
+        "conv2_1": 128 * 64 * 9 * 256,
+        "conv3_1": 256 * 128 * 9 * 64,
+        "conv3_2": 256 * 256 * 9 * 64,
+        "conv4_1": 512 * 256 * 9 * 16,
+        "conv4_2": 512 * 512 * 9 * 16,
+        "conv5_1": 512 * 512 * 9 * 4,
+        "conv5_2": 512 * 512 * 9 * 4,
+        "output": 512 * 10,
     },
     # 28 steps; three and four gates.
     ("gru_s", "rnn", MNIST): {"projection": 28 * 28 * 128, "recurrent": 28 * 2 * 3 * 128**2, "output": 1280},
@@ -48,3 +72,16 @@ def test_a_strided_shortcut_and_batch_norms_count_their_convolutions_alone() -> 
     shortcuts = 16 * 32 * 16**2 + 32 * 64 * 8**2
     assert sum(counted.values()) == 2 * (first + wide + middle + narrow + shortcuts + 640)
     assert network.training
+
+
+@pytest.mark.parametrize(("name", "family", "inputs"), HAND)
+def test_a_tenth_of_every_layer_s_weights_does_a_tenth_of_its_products(
+    name: str, family: str, inputs: tuple[int, ...]
+) -> None:
+    network = models.build(Model(name=name, family=family), torch.Size(inputs), 10, 0)
+    weights = {weight: values.numel() for weight, values in models.prunable(network).items()}
+    kept = {weight: count // 10 for weight, count in weights.items()}
+    # Each kept weight takes two operations at each position of its layer.
+    positions = {weight: count // (2 * weights[weight]) for weight, count in flops(network, inputs).items()}
+    by_hand = sum(2 * kept[weight] * positions[weight] for weight in weights)
+    assert work.forward(flops(network, inputs), weights, kept) == by_hand

@@ -45,6 +45,11 @@ MISTAKES = {
     "cluster=slurm cluster.precision=bf16": "cluster.precision=bf16 is for GPUs: set float32",
     "cluster=slum": "did you mean cluster=slurm?",
     "cluster.name=slum": "cluster.name is one of local, local_gpus, slurm: choose by cluster=NAME",
+    "recipe.drops.x=1": "recipe.drops.x is not known: did you mean recipe.drops",
+    "+recipe.drops.x=1": "recipe.drops.x is not known: did you mean recipe.drops",
+    "-m recipe.drops.x=1,2": "recipe.drops.x is not known: did you mean recipe.drops",
+    "recipe=[1]": "can't be read (argument of type",
+    "-m recipe=[1],[2]": "recipe=[1]: can't be read",
     "name=a/b": "name=a/b: String should match pattern",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from study.analysis import tables
 from study.analysis.load import load
 from study.record import read_folder
-from tests.conftest import ROOT, SHORT, environment, run_in
+from tests.conftest import ROOT, environment
 
 README = (ROOT / "README.md").read_text()
 
@@ -36,13 +36,3 @@ def test_published_tables_and_figures_are_those_of_the_published_records(tmp_pat
     subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, check=True)
     for table in (tmp_path / "tables").iterdir():
         assert table.read_text() == (ROOT / "results" / "tables" / table.name).read_text()
-
-
-def test_its_example_method_works_as_it_stands(copied_tree: Path) -> None:
-    (code,), (yaml,) = blocks("python"), blocks("yaml")
-    name = yaml.strip().removeprefix("name: ")
-    (copied_tree / "study" / "methods" / f"{name}.py").write_text(code)
-    (copied_tree / "conf" / "method" / f"{name}.yaml").write_text(yaml)
-    done = run_in(copied_tree, f"method={name}", "sparsity=0.9", *SHORT)
-    assert done.returncode == 0, done.stderr
-    assert "26,620 of 266,200 weights kept" in done.stdout

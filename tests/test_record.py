@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from study.errors import StudyError
-from study.record import Record, read, read_folder, summarise, write
+from study.files import checksum
+from study.record import Phase, Record, read, read_folder, summarise, write
 
 
 def training(
@@ -99,13 +100,28 @@ def test_an_altered_figure_is_found(tmp_path: Path) -> None:
 def test_another_schema_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     write(path, record().model_copy(update={"schema_version": 99}))
-    with pytest.raises(StudyError, match="record schema 99, not 3"):
+    with pytest.raises(StudyError, match="record schema 99, not 4"):
         read(path)
 
 
-def test_a_foreign_record_is_an_error(tmp_path: Path) -> None:
-    from study.files import checksum
+def test_records_without_energy_are_still_read(tmp_path: Path) -> None:
+    """Schema 3 as it is published: phases of seconds alone, no meter, no bytes."""
+    path = tmp_path / "r.json"
+    write(path, record())
+    content = json.loads(path.read_text())
+    del content["checksum"], content["results"]["bytes"]
+    content["schema_version"] = 3
+    for cost in content["run"]["costs"].values():
+        del cost["meter"]
+        for phase in ("mask", "training", "evaluation"):
+            cost[phase] = {name: cost[phase][name] for name in ("wall", "cpu")}
+    path.write_text(json.dumps({**content, "checksum": checksum(content)}))
+    found = read(path)
+    assert found.run.costs["t1"].training == Phase(wall=1.0, cpu=1.0)
+    assert found.run.costs["t1"].meter is None
 
+
+def test_a_foreign_record_is_an_error(tmp_path: Path) -> None:
     content: dict[str, Any] = {"schema_version": 3, "loss": 0.1}
     (tmp_path / "r.json").write_text(json.dumps({**content, "checksum": checksum(content)}))
     with pytest.raises(StudyError, match="is not a record"):

@@ -1,4 +1,4 @@
-"""The command: python -m scripts.benchmark engines, peers, sweep, growth, gpu or readme, from the repository's root."""
+"""The command: python -m scripts.benchmark engines, peers, sweep, growth, meter, gpu or readme, from the root."""
 
 import argparse
 import importlib
@@ -41,6 +41,9 @@ def main() -> None:
     )
 
     add("growth", "How cost grows: with sparsity, workers, cells planned, levels of a ladder; what sharing saves.")
+
+    meter = add("meter", "What metering energy and counting operations cost, beside the training that they are of.")
+    meter.add_argument("--rounds", type=int, default=7, help="measurements of each (default 7)")
 
     gpu = add("gpu", "Trainings a second on a GPU: eager, as a CUDA graph, packed, in each precision; a plain loop.")
     gpu.add_argument("--device", default="cuda", help="torch's name (default cuda)")

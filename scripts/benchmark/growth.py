@@ -2,24 +2,17 @@
 
 import itertools
 import json
-import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
 from scripts.benchmark import engines, figures
 from scripts.benchmark.measure import Row, by_turns, write
 from scripts.benchmark.sweep import cost_of, peak_memory, study
-from study.compose import Composer
-from study.config import ROOT
-from study.plan import Plan, plan_cell
+from study.estimate import experiments, plan_of
 
 SPARSITIES = (None, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 WORKERS = (1, 2)
@@ -115,30 +108,9 @@ def ladder() -> list[Row]:
 def sharing() -> list[Row]:
     """Trainings of every experiment: each cell alone, and shared."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        # An experiment on ImageNet counts the classes of its folder.
-        for part, label in itertools.product(("train", "test"), range(1000)):
-            Path(folder, "imagenet", part, f"class{label:03}").mkdir(parents=True)
-        os.environ["PRUNING_STUDY_DATA"] = folder
-        for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml")):
-            plan = _plan_of(path.stem)
-            naive, shared = sum(len(cell.trainings) for cell in plan.cells), len(plan.trainings)
-            named = {"experiment": path.stem, "cells": len(plan.cells), "naive": naive, "shared": shared}
-            rows.append({**named, "naive / shared": naive / shared})
-        del os.environ["PRUNING_STUDY_DATA"]
+    for name in experiments():
+        plan = plan_of(name)
+        naive, shared = sum(len(cell.trainings) for cell in plan.cells), len(plan.trainings)
+        named = {"experiment": name, "cells": len(plan.cells), "naive": naive, "shared": shared}
+        rows.append({**named, "naive / shared": naive / shared})
     return rows
-
-
-def _plan_of(experiment: str) -> Plan:
-    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        whole = compose("config", overrides=[f"experiment={experiment}"], return_hydra_config=True)
-        composer = Composer(GlobalHydra.instance().config_loader(), whole)
-        grid = [
-            [f"{key}={value.strip()}" for value in str(values).split(",")]
-            for key, values in whole.hydra.sweeper.params.items()
-        ]
-        jobs: Iterable[tuple[str, ...]] = itertools.product([f"experiment={experiment}"], *grid)
-        cells = {cell.id: cell for cell, _ in map(composer.cell, jobs)}
-    return Plan([plan_cell(cell) for cell in cells.values()])

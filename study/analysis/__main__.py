@@ -12,13 +12,14 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from study.analysis import claims, drawing, figures, tables
+from study.analysis import claims, cost_figures, cost_tables, drawing, figures, projections, tables
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import experiments, find, load, measured
 from study.analysis.page import page
 from study.analysis.reference import PAPER_TABLES, Study, compare
 from study.analysis.report import report
 from study.analysis.statistics import Verdict
+from study.energy.carbon import Region, read_region, regions
 from study.errors import StudyError
 from study.files import write_atomically
 
@@ -36,6 +37,12 @@ def main() -> None:
     )
     parser.add_argument("--records", type=Path, help=f"folder of records; default: {OWN}, else {PUBLISHED}")
     parser.add_argument("--results", type=Path, default=Path("results"), help=f"folder of tables/, figures/, {REPORT}")
+    parser.add_argument(
+        "--energy", default="world", help=f"the grid for carbon and money, of conf/energy: {', '.join(regions())}"
+    )
+    parser.add_argument(
+        "--factor", action="append", default=[], metavar="NAME=VALUE", help="an own figure in it: intensity.mid=0.3"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--claims", action="store_true", help="print the verdicts on the papers' claims; write nothing")
     what.add_argument(
@@ -47,15 +54,16 @@ def main() -> None:
         parser.error("--page is of all experiments: name none")
     folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
     try:
+        region = read_region(arguments.energy, arguments.factor)
         found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
         study = {name: load(path, *(folder / name for folder in folders)) for name, path in found.items()}
         if arguments.claims:
             _print_claims(_judge(study)[1])
         elif arguments.verify:
-            _verify(study, arguments.results)
+            _verify(study, arguments.results, region)
         else:
             for name, cells in study.items():
-                rebuild(name, cells, arguments.results)
+                rebuild(name, cells, arguments.results, region)
                 _print_table(name, cells, found[name], arguments.results)
             if not arguments.experiment:
                 rebuild_papers(study, arguments.results)
@@ -67,12 +75,16 @@ def main() -> None:
         sys.exit(2)
 
 
-def rebuild(experiment: str, cells: pd.DataFrame, results: Path) -> None:
-    """Write an experiment's own table and figure."""
+def rebuild(experiment: str, cells: pd.DataFrame, results: Path, region: Region) -> None:
+    """Write an experiment's own tables and figures: of accuracy, and of what it costs."""
     caption = _caption(experiment, cells)
     tables.write(tables.aggregate(cells), results / "tables" / experiment, caption)
     if panels := figures.accuracy(measured(cells)):
         drawing.save(panels, results / "figures" / experiment, caption)
+    if len(priced := cost_tables.known(measured(cells))):
+        cost_tables.write(priced, results / "tables" / f"{experiment}_cost", experiment, region)
+        if panels := cost_figures.panels(priced):
+            drawing.save(panels, results / "figures" / f"{experiment}_cost", cost_figures.caption(experiment, priced))
 
 
 def rebuild_papers(study: Study, results: Path) -> None:
@@ -84,6 +96,7 @@ def rebuild_papers(study: Study, results: Path) -> None:
         cells = figure.cells(study)
         if not cells.empty:
             drawing.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
+    drawing.save(projections.panels(), results / "figures" / "projections", projections.TITLE)
     write_atomically(results / REPORT, report(registry, findings, compared, study).encode())
 
 
@@ -99,12 +112,12 @@ def _judge(study: Study) -> tuple[Registry, list[Finding], dict[str, pd.DataFram
     return registry, claims.judge(registry.claims, study, compared), compared
 
 
-def _verify(study: Study, results: Path) -> None:
+def _verify(study: Study, results: Path, region: Region) -> None:
     """Raises StudyError that names the files that are not what the records give."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         for name, cells in study.items():
-            rebuild(name, cells, fresh)
+            rebuild(name, cells, fresh, region)
         rebuild_papers(study, fresh)
         made, committed = _generated(fresh), _generated(results)
     if different := sorted(name for name in made | committed if made.get(name) != committed.get(name)):

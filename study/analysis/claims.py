@@ -29,10 +29,18 @@ class Comparison(Part):
     Above, below: the mean difference is on that side of `bound`. Within: it is no further than `margin` from `bound`,
     for "as much as". Not below, not above: it is less than `margin` on the wrong side of zero, for "at least as good"
     (non-inferiority). Accuracies and errors are compared in percentage points, iterations in percent of those of
-    `against`. The claim is true where it is true at every percentage.
+    `against`, costs (energy to find a network, and in all: study/analysis/cost.py) in percent of a dense training. The
+    claim is true where it is true at every percentage.
     """
 
-    measure: Literal["test_accuracy", "early_stop_test_accuracy", "test_error", "early_stop_iteration"]
+    measure: Literal[
+        "test_accuracy",
+        "early_stop_test_accuracy",
+        "test_error",
+        "early_stop_iteration",
+        "finding_cost",
+        "total_cost",
+    ]
     of: str
     against: str
     remaining: tuple[float, ...]
@@ -52,6 +60,8 @@ class Comparison(Part):
 
     @property
     def unit(self) -> str:
+        if self.measure.endswith("_cost"):
+            return "% of a dense training"
         return "%" if self.measure == "early_stop_iteration" else "points"
 
     def __str__(self) -> str:

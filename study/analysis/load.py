@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from study import mask_file
+from study.analysis import cost as costs
 from study.analysis.grid import Cell, expected
 from study.errors import StudyError
 from study.mask_file import Bits, Packed
@@ -58,8 +59,8 @@ def load(folder: Path, *others: Path) -> pd.DataFrame:
 
     A method whose settings or control vary is told apart by them: "SNIP, scoring_examples 10". Where nothing is pruned
     and nothing controlled, the method is "dense". Accuracies and errors are in percent; `kept` and `prunable` count
-    weights by layer; `mask` has the flat bits of each layer, where the folder or one of the others has the cell's mask.
-    A missing cell has the status "missing" and no values.
+    weights by layer; costs are those of study/analysis/cost.py; `mask` has the flat bits of each layer, where the
+    folder or one of the others has the cell's mask. A missing cell has the status "missing" and no values.
 
     Raises StudyError for a file that is not a record; for records of another experiment or of several versions of
     torch; for one cell twice; and where settings under one name differ, among records or from the configuration.
@@ -84,7 +85,7 @@ def load(folder: Path, *others: Path) -> pd.DataFrame:
         [_settings(cell, label) | {"status": MISSING} for cell, label in zip(grid, labels[len(records) :], strict=True)]
     )
     cells = pd.concat([found, planned], ignore_index=True) if grid else found
-    return cells[~cells.duplicated(KEY)].reset_index(drop=True)
+    return costs.relative(cells[~cells.duplicated(KEY)].reset_index(drop=True))
 
 
 def measured(cells: pd.DataFrame) -> pd.DataFrame:
@@ -159,6 +160,7 @@ def _values(record: Record) -> dict[str, Any]:
         "kept": results.kept,
         "prunable": results.prunable,
         "curves": results.curves,
+        **costs.of_record(record),
         "seconds_per_iteration": (cost.training.cpu + cost.evaluation.cpu) / cost.iterations if cost else math.nan,
     }
 

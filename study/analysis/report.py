@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.analysis import grid
+from study.analysis import cost_figures, cost_tables, grid, projections
 from study.analysis.claims import Comparison, Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
 from study.analysis.load import measured
@@ -55,6 +55,10 @@ def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[st
         METHOD,
         "## The claims",
         *(_claims(source, members) for source, members in _by_source(findings).items()),
+        "## What it costs",
+        *cost_tables.section(study),
+        *projections.section(),
+        f"![{projections.TITLE}](figures/projections-slide.png)",
         "## Tables",
         _tables(compared),
         "## Figures",
@@ -155,6 +159,11 @@ def _figures(study: Study) -> str:
         if not figure.cells(study).empty
     ]
     parts += [f"![{name}](figures/{name}-slide.png)" for name, cells in study.items() if accuracy(measured(cells))]
+    parts += [
+        f"![{name}, costs](figures/{name}_cost-slide.png)"
+        for name, cells in study.items()
+        if cost_figures.panels(cost_tables.known(measured(cells)))
+    ]
     waiting = [figure.title for figure in PAPER_FIGURES if figure.cells(study).empty]
     if waiting:
         parts.append("Not yet measured:\n\n" + "\n".join(f"- {title}" for title in waiting))

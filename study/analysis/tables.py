@@ -88,13 +88,13 @@ def write(table: pd.DataFrame, path: Path, caption: str) -> None:
             "collapsed": table["collapsed"].map(str),
         }
     )
-    _write(path, table, caption, [shown], [])
+    write_texts(path, table, caption, [shown], [])
 
 
 def write_comparison(table: PaperTable, compared: pd.DataFrame, folder: Path) -> None:
     """Write a paper's table beside ours: in the paper's layout, then a row a figure; PATH.csv has ten digits."""
     notes = [LEGEND, *([RECALLED] if compared["recalled"].any() else [])]
-    _write(folder / table.name, compared, table.title, [layout(table, compared), details(compared)], notes)
+    write_texts(folder / table.name, compared, table.title, [layout(table, compared), details(compared)], notes)
 
 
 def layout(table: PaperTable, compared: pd.DataFrame) -> pd.DataFrame:
@@ -153,7 +153,8 @@ def _tabulate(table: pd.DataFrame, style: str) -> str:
     return tabulate(table.to_numpy().tolist(), list(table.columns), style, disable_numparse=True)
 
 
-def _write(path: Path, values: pd.DataFrame, caption: str, shown: list[pd.DataFrame], notes: list[str]) -> None:
+def write_texts(path: Path, values: pd.DataFrame, caption: str, shown: list[pd.DataFrame], notes: list[str]) -> None:
+    """Write the texts `shown` with a caption and notes, PATH.md and PATH.tex, and the values, PATH.csv."""
     text = "\n\n".join([caption, *map(markdown, shown), *notes])
     write_atomically(path.with_suffix(".md"), f"{text}\n".encode())
     write_atomically(path.with_suffix(".csv"), values.to_csv(index=False, float_format=PRECISION).encode())

@@ -9,9 +9,10 @@ import torch
 from pydantic import TypeAdapter
 
 from study.config import Cluster
+from study.energy.meter import Spent
 from study.store import Store
 from study.training.engines.engine import STATE_FORM
-from study.training.loop import Outcome, Snapshot, Snapshots, Time
+from study.training.loop import Outcome, Snapshot, Snapshots
 
 
 class StopAsked(Exception):
@@ -20,10 +21,10 @@ class StopAsked(Exception):
 
 @dataclass(frozen=True)
 class Saved:
-    """What a checkpoint holds: a training after an iteration, and how long its mask took."""
+    """What a checkpoint holds: a training after an iteration, and what its mask took."""
 
     snapshot: Snapshot
-    masking: Time
+    masking: Spent
 
 
 def form(engine: type, cluster: Cluster) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def read(store: Store, training: str, wanted: dict[str, Any]) -> Saved | None:
         return None
     state, content = found
     outcome = TypeAdapter(Outcome).validate_python(content["outcome"])
-    return Saved(Snapshot(content["iteration"], outcome, state), Time(**content["masking"]))
+    return Saved(Snapshot(content["iteration"], outcome, state), Spent(**content["masking"]))
 
 
 class Checkpoints:
@@ -53,12 +54,12 @@ class Checkpoints:
     def __init__(
         self,
         store: Store,
-        trainings: Sequence[tuple[str, Time]],
+        trainings: Sequence[tuple[str, Spent]],
         form: dict[str, Any],
         seconds: float,
         is_stop_asked: Callable[[], bool],
     ) -> None:
-        """`trainings`: the id of each, and how long its mask took."""
+        """`trainings`: the id of each, and what its mask took."""
         self._store, self._trainings, self._form = store, trainings, form
         self._seconds, self._is_stop_asked = seconds, is_stop_asked
         self._written = time.monotonic()

@@ -5,7 +5,8 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Any
 
-PRELOADED = ["study.execute.worker", "hydra"]
+# Counting operations imports torch._dynamo; kernels import numba.np.arraymath when they first run.
+PRELOADED = ["study.execute.worker", "torch._dynamo", "numba.np.arraymath", "hydra"]
 
 
 def start() -> None:

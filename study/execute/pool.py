@@ -11,6 +11,7 @@ from typing import Any
 from study.config import Cluster
 from study.execute import forkserver
 from study.lineage import Node
+from study.training.loop import Point
 
 
 class WorkerDied(Exception):
@@ -34,6 +35,13 @@ class Finished:
     pack: list[Node]
     error: Exception | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured in trainings under way since they were last told of, by their ids."""
+
+    points: Mapping[str, list[Point]]
 
 
 class Pool:
@@ -86,20 +94,25 @@ class Pool:
     def is_stopping(self) -> bool:
         return bool(self._stopping.value)
 
-    def wait(self, seconds: float) -> list[Finished]:
-        """The packs that come back within a time; dead workers are replaced, their packs have a WorkerDied."""
+    def wait(self, seconds: float) -> list[Finished | Evaluated]:
+        """The first to come within a time, of packs that are back and of evaluations in those that are not.
+
+        Dead workers are replaced, their packs have a WorkerDied.
+        """
         ready = wait([one.connection for one in self._workers if one.pack is not None], seconds)
-        finished = []
+        come: list[Finished | Evaluated] = []
         for index, one in enumerate(self._workers):
             if one.connection in ready and one.pack is not None:
-                pack, one.pack = one.pack, None
                 try:
-                    finished.append(Finished(pack, *one.connection.recv()))
+                    message = one.connection.recv()
+                    come.append(Evaluated(message) if isinstance(message, dict) else Finished(one.pack, *message))
                 except (EOFError, ConnectionError):
                     one.process.join()
-                    finished.append(Finished(pack, WorkerDied(f"exit code {one.process.exitcode}")))
+                    come.append(Finished(one.pack, WorkerDied(f"exit code {one.process.exitcode}")))
                     self._workers[index] = self._start(index)
-        return finished
+                if isinstance(come[-1], Finished):
+                    one.pack = None
+        return come
 
     def _start(self, number: int) -> Worker:
         ours, theirs = self._context.Pipe()

@@ -2,14 +2,15 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.cell import Cell
 from study.config import Run
 from study.errors import Damaged
-from study.execute.pool import Pool
+from study.execute.pool import Evaluated, Pool
 from study.execute.queue import Queue
 from study.execute.stopping import Stop, Stopped
 from study.files import remove_leftovers, set_aside
@@ -20,6 +21,7 @@ from study.standing import Standing, standing
 from study.store import Store
 from study.terminal import Display
 from study.tracking import Tracker
+from study.training.loop import Point
 
 POLL_SECONDS = 0.25
 LEFTOVER_SECONDS = 3600.0
@@ -92,9 +94,10 @@ def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
     while True:
         try:
             missing = sweep.missing
-            recorder = Recorder(sweep, display, missing)
-            if missing:
-                _run(missing, sweep, display, recorder, stop)
+            with Recorder(sweep, display) as recorder:
+                recorder.begin(missing)
+                if missing:
+                    _run(missing, sweep, display, recorder, stop)
             return
         except Damaged:
             continue  # it is missing now
@@ -117,15 +120,18 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
             while not pool.is_stopping and pool.room and (pack := queue.next_pack(pool.room)):
                 pool.submit(pack)
             try:
-                for returned in pool.wait(POLL_SECONDS):
-                    for training in queue.settle(returned):
+                for come in pool.wait(POLL_SECONDS):
+                    if isinstance(come, Evaluated):
+                        recorder.evaluated(come.points)
+                        continue
+                    for training in queue.settle(come):
                         recorder.finished(training)
                 for training in queue.finished_elsewhere():
                     recorder.finished(training)
             except Damaged as found:
                 damage = found
             cells = f"{len(sweep.records)}/{len(sweep.plan.cells)} cells"
-            caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings"
+            caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings{recorder.latest}"
             show(sum(length[training] for training in queue.finished) + pool.iterations, caption)
     recorder.give_up(queue.failures)
     if damage:
@@ -135,24 +141,47 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
         raise Stopped(f"stopped: {done}, those under way checkpointed; the same command goes on", stop.signal_number)
 
 
-class Recorder:
-    """Writes a sweep's records as soon as all trainings that a cell rests on are there, and mirrors them."""
+class Recorder(AbstractContextManager["Recorder"]):
+    """Writes a sweep's records as soon as all trainings that a cell rests on are there, and mirrors them.
 
-    def __init__(self, sweep: Sweep, display: Display, missing: Collection[str]) -> None:
+    `latest` is the last accuracy that was measured, for the display. Leaving the block waits for W&B.
+    """
+
+    def __init__(self, sweep: Sweep, display: Display) -> None:
         self._sweep, self._display, self._tracker = sweep, display, Tracker(sweep.run)
         self._by_training: dict[str, list[tuple[PlannedCell, set[str]]]] = defaultdict(list)
-        for planned in sweep.plan.cells:
-            if planned.cell.id in sweep.records:
-                self._tracker.mirror(sweep.records[planned.cell.id])
+        self._own: dict[str, list[Cell]] = defaultdict(list)
+        self.latest = ""
+
+    def begin(self, missing: Collection[str]) -> None:
+        """Mirror what is recorded, record what needs no training, and note what the other cells wait for."""
+        records = self._sweep.records
+        for planned in self._sweep.plan.cells:
+            if planned.cell.id in records:
+                self._tracker.mirror(records[planned.cell.id], self._files(planned))
                 continue
+            self._own[planned.training.id].append(planned.cell)
             lacking = {node.id for node in planned.trainings if node.id in missing}
             for training in lacking:
                 self._by_training[training].append((planned, lacking))
             if not lacking:
                 self._record(planned)
 
+    def __exit__(self, *_: object) -> None:
+        self._tracker.close()
+
+    def evaluated(self, points: Mapping[str, list[Point]]) -> None:
+        """Show the latest accuracy, and log what was measured to the cells whose own training it is."""
+        for training, new in points.items():
+            for cell in self._own[training]:
+                self._tracker.log(cell, new)
+            if new:
+                self.latest = f", latest test accuracy {new[-1]['test_accuracy']:.1%}"
+
     def finished(self, training: str) -> None:
         """Record the cells for which this training was the last."""
+        if self._sweep.run.verbose:
+            self._display.trained(training, self._sweep.store.result(training))
         for planned, lacking in self._by_training.pop(training, []):
             lacking.discard(training)
             if not lacking:
@@ -174,4 +203,9 @@ class Recorder:
             write(path, record)
         self._sweep.records[cell.id] = record
         self._display.recorded(record)
-        self._tracker.mirror(record)
+        self._tracker.mirror(record, self._files(planned))
+
+    def _files(self, planned: PlannedCell) -> list[Path]:
+        """The cell's record and mask."""
+        record = self._sweep.run.records / f"{planned.cell.slug}.json"
+        return [record, self._sweep.store.mask_path(planned.training.arguments["mask"].id)]

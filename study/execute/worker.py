@@ -1,10 +1,11 @@
 """The worker's side: a process that makes the values of nodes and runs trainings, on one thread."""
 
+import json
 import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,11 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from study import data, models, provenance
 from study.cell import Dataset, Model, Recipe
 from study.config import Cluster
 from study.data import Examples
+from study.energy import meter, work
+from study.energy.meter import Spent
 from study.errors import StudyError
 from study.execute import checkpoint
 from study.execute.checkpoint import Checkpoints, StopAsked
@@ -31,19 +35,29 @@ from study.store import Store
 from study.training import engines, memory
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
-from study.training.loop import Outcome, Snapshot, Snapshots, Time, timed, train
+from study.training.loop import Outcome, Point, Snapshot, Snapshots, timed, train
 
 OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
+
+UNCOUNTED = ("seed", "sparsity", "kept", "spared")
+"""Arguments of mask steps on which their operations do not depend."""
+
+
+Points = dict[str, list[Point]]
+"""What was measured of each training since it was last told."""
 
 
 def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cluster: Cluster) -> None:
     """Run packs of trainings as they come; answer each with the error that ended it, if one did, and `run_pack`'s.
+
+    What is measured on the way is told as it comes (`Points`).
 
     `reported` is a shared integer for the iterations done of the training in hand, `stopping` one that is set for the
     worker to checkpoint it and give it back. A worker ends with its driver. Signals that a terminal or Slurm sends to
     all processes alike are the driver's to answer.
     """
     torch.set_num_threads(1)
+    meter.start(cluster.device, cluster.core_watts, cluster.workers)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     driver = multiprocessing.parent_process()
@@ -60,13 +74,20 @@ def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cl
         except EOFError:
             return
         try:
-            failures = run_pack(pack, Store(folder), cluster, reported, stopping)
+            failures = run_pack(pack, Store(folder), cluster, reported, stopping, connection.send)
             connection.send((None, failures))
         except (StudyError, OSError) as error:
             connection.send((error, {}))
 
 
-def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> dict[str, str]:
+def run_pack(
+    pack: list[Node],
+    store: Store,
+    cluster: Cluster,
+    reported: Any,
+    stopping: Any,
+    tell: Callable[[Points], None] = lambda points: None,
+) -> dict[str, str]:
     """Run trainings that need none of each other, and store them; those that somebody else runs are left out.
 
     Where memory runs out, half of them are run at a time. Gives what went wrong with those that failed. Raises
@@ -92,7 +113,7 @@ def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, st
                 prepared.append(_prepare(node, store, cluster))
         for together in _side_by_side(prepared):
             with failing([one.node for one in together]):
-                _run(together, store, cluster, reported, stopping)
+                _run(together, store, cluster, reported, stopping, tell)
 
     def run(nodes: list[Node]) -> None:
         left = [node for node in nodes if not (node.id in failures or store.has_training(node.id))]
@@ -117,12 +138,12 @@ def run_pack(pack: list[Node], store: Store, cluster: Cluster, reported: Any, st
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training that can begin or go on, and how long its mask took."""
+    """A training that can begin or go on, and what its mask took."""
 
     node: Node
     task: Task
     engine: engines.AnyEngine
-    masking: Time
+    masking: Spent
     saved: Snapshot | None
 
     @property
@@ -134,11 +155,12 @@ class Prepared:
 def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
     seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
     split = data.split(Dataset(**node.arguments["dataset"]), seed)
-    values, masking = Values(store), Time()
+    values, masking = Values(store), Spent()
     with timed([masking]):
         network = values.of(node.arguments["start"]).to(cluster.device)
         mask = values.of(node.arguments["mask"])
     task = Task(network, mask, split, recipe, seed)
+    masking.flops = values.operations
     engine = engines.choose(cluster.engine, task)
     saved = checkpoint.read(store, node.id, checkpoint.form(engine, cluster))
     if saved is None:
@@ -155,7 +177,14 @@ def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
         yield from (group[i : i + size] for i in range(0, len(group), size))
 
 
-def _run(together: list[Prepared], store: Store, cluster: Cluster, reported: Any, stopping: Any) -> None:
+def _run(
+    together: list[Prepared],
+    store: Store,
+    cluster: Cluster,
+    reported: Any,
+    stopping: Any,
+    tell: Callable[[Points], None],
+) -> None:
     """Train and store, checkpointing in between. Raises StopAsked."""
     arguments, engine = together[0].node.arguments, together[0].engine
     part = {name: arguments[name] for name in ("since", "until") if name in arguments}
@@ -169,10 +198,18 @@ def _run(together: list[Prepared], store: Store, cluster: Cluster, reported: Any
 
     def after_stretch(iteration: int, snapshots: Snapshots) -> None:
         reported.value = iteration - part.get("since", 0)
+        meter.current().read()  # counters wrap
         checkpoints.after_stretch(snapshots)
 
+    told = [0] * len(together)
+
+    def after_evaluation(outcomes: Sequence[Outcome]) -> None:
+        points = [outcome.curves.points(count) for outcome, count in zip(outcomes, told, strict=True)]
+        tell({one.node.id: new for one, new in zip(together, points, strict=True)})
+        told[:] = [count + len(new) for count, new in zip(told, points, strict=True)]
+
     saved = [one.saved for one in together if one.saved]
-    outcomes = train([one.task for one in together], engine, after_stretch, saved=saved, **part)
+    outcomes = train([one.task for one in together], engine, after_stretch, after_evaluation, saved=saved, **part)
     for one, outcome in zip(together, outcomes, strict=True):
         network = one.task.network
         weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
@@ -182,22 +219,30 @@ def _run(together: list[Prepared], store: Store, cluster: Cluster, reported: Any
 
 
 def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
-    network, mask = one.task.network, one.task.mask
-    inputs = one.task.data.arrays.training.inputs.shape[1:]
+    network, mask, split = one.task.network, one.task.mask, one.task.data
+    inputs = split.arrays.training.inputs.shape[1:]
+    prunable = {name: keep.numel() for name, keep in mask.items()}
+    kept = {name: int(keep.sum()) for name, keep in mask.items()}
+    operations, points = flops(network, inputs), outcome.curves.iteration
+    iterations, forward = points[-1] - points[0], work.forward(operations, prunable, kept)
+    trained = work.training(forward, iterations * one.task.recipe.batch_size)
+    evaluated = forward * len(points) * (len(split.validation) + len(split.arrays.test))
     return {
-        "prunable": {name: kept.numel() for name, kept in mask.items()},
-        "kept": {name: int(kept.sum()) for name, kept in mask.items()},
+        "prunable": prunable,
+        "kept": kept,
         "effective": effective(network, mask, inputs),
-        "flops": flops(network, inputs),
+        "flops": operations,
+        "bytes": work.sizes(kept, prunable, {name: len(keep) for name, keep in mask.items()}),
         "diverged_at": outcome.diverged_at,
         "curves": asdict(outcome.curves),
         "cost": {
             "engine": one.engine.__name__.lower(),
             "together": together,
-            "iterations": outcome.curves.iteration[-1] - outcome.curves.iteration[0],
+            "iterations": iterations,
             "mask": asdict(one.masking),
-            "training": asdict(outcome.training),
-            "evaluation": asdict(outcome.evaluation),
+            "training": asdict(outcome.training) | {"flops": trained},
+            "evaluation": asdict(outcome.evaluation) | {"flops": evaluated},
+            "meter": meter.current().described(),
         },
         "circumstances": {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -209,10 +254,13 @@ def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
 
 
 class Values:
-    """The values of nodes: networks, examples and masks. Masks are kept in the store."""
+    """The values of nodes: networks, examples and masks. Masks are kept in the store.
+
+    `operations` counts the floating-point operations of the masks that had to be made.
+    """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.store, self.operations = store, 0
 
     def of(self, argument: Any) -> Any:
         """The value of a node; anything else is its own value."""
@@ -240,6 +288,36 @@ class Values:
     def _mask(self, path: str, node: Node) -> dict[str, Tensor]:
         mask: dict[str, Tensor] | None = self.store.mask(node.id)
         if mask is None:
-            mask = step_function(path)(**{name: self.of(value) for name, value in node.arguments.items()})
+            arguments = {name: self.of(value) for name, value in node.arguments.items()}
+            with counted(node) as operations:
+                mask = step_function(path)(**arguments)
+            self.operations += operations()
             self.store.save_mask(node.id, mask)
         return mask
+
+
+_counts: dict[str, int] = {}
+
+
+@contextmanager
+def counted(step: Node) -> Iterator[Callable[[], int]]:
+    """Count the floating-point operations of a mask step, once in a process for all steps that do the same ones.
+
+    They depend on the function, the network's kind, the data and the settings; not on a seed, nor on what is kept.
+    """
+    settings = {name: _kind(value) for name, value in step.arguments.items() if name not in UNCOUNTED}
+    key = json.dumps([step.function, settings], sort_keys=True)
+    if key in _counts:
+        yield lambda: _counts[key]
+        return
+    with FlopCounterMode(display=False) as counter:
+        yield lambda: _counts[key]
+    _counts[key] = counter.get_total_flops()
+
+
+def _kind(argument: Any) -> Any:
+    if not isinstance(argument, Node):
+        return argument
+    known = initial(argument) if argument.function == "train" else argument
+    kept = {name: known.arguments[name] for name in ("model", "dataset", "size") if name in known.arguments}
+    return [argument.function, kept]

@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import create_model
 
 from study.cell import Method
+from study.lineage import Node, Training
 
 
 def names() -> list[str]:
@@ -60,3 +61,26 @@ def call(name: str, handles: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     method = load(name)
     wanted = inspect.signature(method).parameters
     return method(**{k: v for k, v in handles.items() if k in wanted}, **settings)
+
+
+def ask(
+    name: str, handles: Mapping[str, Any], settings: Mapping[str, Any], training: Callable[[Training], Node]
+) -> Training:
+    """Call a method and give the training that it ends with.
+
+    Every training that it asks for on the way is answered with the node that `training` makes of it. Raises ValueError
+    where the method can't meet the settings.
+    """
+    found = call(name, handles, settings)
+    if inspect.isgenerator(found):
+        found = _drive(found, training)
+    return found if isinstance(found, Training) else Training(handles["start"], found)
+
+
+def _drive(method: Any, training: Callable[[Training], Node]) -> Any:
+    trained = None
+    while True:
+        try:
+            trained = training(method.send(trained))
+        except StopIteration as stop:
+            return stop.value

@@ -31,6 +31,7 @@ from study.methods.scoring import (
     BatchNorm,
     Scored,
     Weights,
+    derivatives,
     draw,
     for_scoring,
     loss,
@@ -44,7 +45,7 @@ from study.seeding import stream
 @mask_step
 def grasp(
     network: nn.Module,
-    examples: Examples,
+    examples: Examples | Sequence[Batch],
     sparsity: float,
     seed: int,
     ranking: Ranking = "score",
@@ -69,12 +70,12 @@ def grasp(
 
     def minus_removal_score(weights: Weights) -> list[Tensor]:
         leaves = list(weights.values())
-        g = summed(torch.autograd.grad(loss(network, weights, batch, temperature), leaves) for batch in drawn)
+        g = summed(derivatives(loss(network, weights, batch, temperature), leaves) for batch in drawn)
 
         def hessian_times_g(batch: Batch) -> Sequence[Tensor]:
-            gradients = torch.autograd.grad(loss(network, weights, batch, temperature), leaves, create_graph=True)
+            gradients = derivatives(loss(network, weights, batch, temperature), leaves, create_graph=True)
             flow = torch.stack([(a * b).sum() for a, b in zip(g, gradients, strict=True)]).sum()
-            return torch.autograd.grad(flow, leaves)
+            return derivatives(flow, leaves)
 
         hg = summed(hessian_times_g(batch) for batch in drawn)
         return [(w * product).detach() for w, product in zip(leaves, hg, strict=True)]
@@ -86,4 +87,6 @@ def _redraw(network: nn.Module, which: str, seed: int) -> None:
     """Draw linear layers anew, Xavier normal, for scoring only."""
     linear = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     for name, module in {"nothing": [], "head": linear[-1:], "linear": linear}[which]:
-        nn.init.xavier_normal_(module.weight, generator=stream(seed, f"redraw/{name}"))
+        drawn = torch.empty(module.weight.shape, dtype=module.weight.dtype)
+        nn.init.xavier_normal_(drawn, generator=stream(seed, f"redraw/{name}"))
+        module.weight.data.copy_(drawn)

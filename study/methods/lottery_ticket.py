@@ -43,7 +43,7 @@ def lottery_ticket(
     rewind: Count = 0,
 ) -> Generator[Training, Node, Training]:
     """Train, prune the smallest weights, rewind, repeat."""
-    rates = {name: conv_rate if len(shape) == 4 else rate for name, shape in layers.items()}
+    rates = {name: conv_rate if len(shape) > 2 else rate for name, shape in layers.items()}
     rates[list(layers)[-1]] = output_rate
     spared = tuple(name for name in layers if rates[name] == 0) if scope == "global" else ()
     mask = full_mask(layers)

@@ -47,9 +47,10 @@ def keep_top(
 ) -> Mask:
     """Keep the `kept` highest scores over all layers together, among the weights of the mask `within` if given.
 
-    Of equal scores the first in the network's order stays. Raises ValueError where a score is not finite.
+    The mask is on the CPU. Of equal scores the first in the network's order stays. Raises ValueError where a score is
+    not finite.
     """
-    flat = torch.cat([score.flatten() for score in scores.values()])
+    flat = torch.cat([score.flatten().cpu() for score in scores.values()])
     if not flat.isfinite().all():
         raise ValueError("scores are not finite: the network's loss or gradient overflowed")
     chosen = torch.zeros(len(flat), dtype=torch.bool)

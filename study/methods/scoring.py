@@ -28,21 +28,24 @@ Weights = dict[str, Tensor]
 
 
 def draw(
-    examples: Examples,
+    examples: Examples | Sequence[Batch],
     count: int,
     per_class: int,
     batches: int,
     augment: Augment = "none",
     of_class: int | None = None,
-) -> list[Batch]:
+) -> Sequence[Batch]:
     """Batches (inputs, labels) of scoring examples: `per_class` of each class in each batch, or where that is 0,
-    `count` at random, of all classes or of one, divided among the batches.
+    `count` at random, of all classes or of one, divided among the batches. Batches that are given are taken as they
+    are.
 
     Images are augmented here, once, from the streams "score/augment/0", "score/augment/1" and so on, a stream a batch:
     whatever goes over a batch again, for a Hessian or another round, sees the same images.
 
     Raises StudyError where they are asked for in two ways or none, or are fewer than the batches.
     """
+    if not isinstance(examples, Examples):
+        return examples
     if (count == 0) == (per_class == 0):
         raise StudyError("set one of method.scoring_examples and method.examples_per_class, and the other to 0")
     if per_class and of_class is not None:
@@ -56,8 +59,8 @@ def draw(
 
 
 def for_scoring(network: nn.Module, batch_norm: BatchNorm) -> nn.Module:
-    """A copy of the network, so that scoring leaves no trace in batch norm's statistics."""
-    scored = copy.deepcopy(network).train()
+    """A copy of the network, so that scoring leaves no trace in batch norm's statistics. Dropout is off."""
+    scored = copy.deepcopy(network).eval()
     for module in scored.modules():
         if isinstance(module, _BatchNorm):
             module.train(batch_norm == "train")
@@ -78,6 +81,11 @@ def loss(network: nn.Module, weights: Weights, batch: Batch, temperature: float 
     return cross_entropy(functional_call(network, weights, inputs) / temperature, labels)
 
 
+def derivatives(value: Tensor, weights: Sequence[Tensor], create_graph: bool = False) -> Sequence[Tensor]:
+    """The derivative of `value` in each weight, zero in one that it does not depend on."""
+    return torch.autograd.grad(value, weights, create_graph=create_graph, materialize_grads=True)
+
+
 def summed(terms: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """The sum over batches of a sequence of tensors, tensor by tensor."""
     totals: list[Tensor] = []
@@ -94,9 +102,9 @@ def prune_in_rounds(
     `score` is given the weights as leaves, pruned ones at zero, and gives a score for each.
     """
     total = sum(w.numel() for w in weights.values())
-    mask = {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    mask = {name: torch.ones(w.shape, dtype=torch.bool) for name, w in weights.items()}
     for kept in exponential_rounds(total, kept_count(total, sparsity), rounds):
-        leaves = {name: (w.detach() * mask[name]).requires_grad_() for name, w in weights.items()}
+        leaves = {name: (w.detach() * mask[name].to(w.device)).requires_grad_() for name, w in weights.items()}
         mask = keep_top(dict(zip(weights, score(leaves), strict=True)), kept, ranking, mask)
     return mask
 

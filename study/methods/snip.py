@@ -15,9 +15,9 @@ Other codes sum over several batches, before or after the absolute value (`batch
 rounds (`rounds`: de Jorge et al. 2021, Verdenius et al. 2020).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from study.cell import Augment, Count, PositiveCount
@@ -29,6 +29,7 @@ from study.methods.scoring import (
     BatchNorm,
     Scored,
     Weights,
+    derivatives,
     draw,
     for_scoring,
     loss,
@@ -41,7 +42,7 @@ from study.methods.scoring import (
 @mask_step
 def snip(
     network: nn.Module,
-    examples: Examples,
+    examples: Examples | Sequence[Batch],
     sparsity: float,
     ranking: Ranking = "score",
     *,
@@ -62,7 +63,7 @@ def snip(
 
     def sensitivity(weights: Weights) -> list[Tensor]:
         def change(batch: Batch) -> list[Tensor]:
-            gradients = torch.autograd.grad(loss(network, weights, batch), list(weights.values()))
+            gradients = derivatives(loss(network, weights, batch), list(weights.values()))
             changes = [(w * g).detach() for w, g in zip(weights.values(), gradients, strict=True)]
             return [c.abs() for c in changes] if absolute == "before_sum" else changes
 

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from study.cell import PositiveCount
 from study.lineage import mask_step
 from study.methods.masks import Mask, Ranking
-from study.methods.scoring import Weights, prune_in_rounds, rankable
+from study.methods.scoring import Weights, derivatives, prune_in_rounds, rankable
 
 
 @mask_step
@@ -50,6 +50,7 @@ def linearised(network: nn.Module) -> nn.Module:
 
 def flow(linear: nn.Module, weights: Weights, inputs: Sequence[int]) -> list[Tensor]:
     """Each weight's synaptic flow: |w| dR/d|w| for an input of ones of shape `inputs`."""
-    output = functional_call(linear, weights, torch.ones(1, *inputs, dtype=torch.float64)).sum()
-    gradients = torch.autograd.grad(output, list(weights.values()))
+    ones = torch.ones(1, *inputs, dtype=torch.float64, device=next(iter(weights.values())).device)
+    output = functional_call(linear, weights, ones).sum()
+    gradients = derivatives(output, list(weights.values()))
     return [(w * g).detach() for w, g in zip(weights.values(), gradients, strict=True)]

@@ -10,10 +10,13 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from study.cell import Model
 from study.models.initialise import initialise
 from study.seeding import Seed
+
+PRUNABLE_LAYERS = (nn.Linear, _ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 
 
 def build(model: Model, inputs: torch.Size, classes: int, seed: Seed) -> nn.Module:
@@ -26,14 +29,24 @@ def build(model: Model, inputs: torch.Size, classes: int, seed: Seed) -> nn.Modu
 @lru_cache
 def layers(model: Model, inputs: torch.Size, classes: int) -> dict[str, list[int]]:
     """Name -> shape of the prunable weights, without allocating them."""
-    with torch.device("meta"):
-        network = _construct(model, inputs, classes)
+    network = weightless(model, inputs, classes)
     return {name: list(weight.shape) for name, weight in prunable(network).items()}
 
 
+def weightless(model: Model, inputs: torch.Size, classes: int) -> nn.Module:
+    """The network without memory for its weights, on torch's meta device."""
+    with torch.device("meta"):
+        return _construct(model, inputs, classes)
+
+
 def prunable(network: nn.Module) -> dict[str, Tensor]:
-    """The weights that pruning ranks: of linear, convolutional and recurrent layers, in order. No biases, no norms."""
-    return {name: parameter for name, parameter in network.named_parameters() if parameter.dim() > 1}
+    """The weights that pruning ranks, in order: of linear, convolutional and recurrent layers and of attention.
+
+    No biases, norms or embeddings. A weight that several layers share counts once, under its first name.
+    """
+    layers = (module for module in network.modules() if isinstance(module, PRUNABLE_LAYERS))
+    owned = {id(parameter) for layer in layers for parameter in layer.parameters(recurse=False)}
+    return {name: p for name, p in network.named_parameters() if id(p) in owned and p.dim() > 1}
 
 
 def _construct(model: Model, inputs: torch.Size, classes: int) -> nn.Module:

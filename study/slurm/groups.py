@@ -11,7 +11,7 @@ from study.cell import Cell
 from study.config import Slurm
 from study.lineage import Node
 from study.plan import PlannedCell, companions, iterations
-from study.standing import Speeds, seconds
+from study.standing import Speeds, expected
 
 SECONDS_AN_ITERATION = 0.02
 """What is assumed where no speed is known."""
@@ -74,7 +74,7 @@ def _group(part: list[PlannedCell], estimates: Mapping[str, float]) -> Group:
 
 
 def _estimate(node: Node, speeds: Speeds) -> float:
-    known = seconds(node, speeds)
+    known = expected(node, speeds)
     return iterations(node) * SECONDS_AN_ITERATION if known is None else known
 
 

@@ -87,7 +87,7 @@ def _look(sweep: Sweep) -> Outlook:
     unsent = [planned for planned in free if _needs(planned, missing)]
     if not isinstance(cluster, Slurm) or not unsent:
         return Outlook(sent, [])
-    speeds, _ = known_speeds(sweep.plan, sweep.store, sweep.run.published)
+    speeds = known_speeds(sweep.plan, sweep.store, sweep.run.published)
     return Outlook(sent, group(unsent, missing, speeds, cluster))
 
 
@@ -119,10 +119,11 @@ def _workers(sweep: Sweep, outlook: Outlook) -> int:
 def _wait(sweep: Sweep, display: Display) -> None:
     """Record cells as their trainings appear in the store, until all are there or no job lives that could make them."""
     missing = sweep.missing
-    recorder, watch = Recorder(sweep, display, missing), Watch(sweep, display)
+    watch = Watch(sweep, display)
     length = {training: iterations(node) for training, node in missing.items()}
     left = list(missing)
-    with display.progress(sum(length.values())) as progress:
+    with Recorder(sweep, display) as recorder, display.progress(sum(length.values())) as progress:
+        recorder.begin(missing)
         while sweep.unrecorded and not watch.is_over():
             for training in [training for training in left if sweep.store.has_training(training)]:
                 left.remove(training)

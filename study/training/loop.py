@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 
 from study.cell import Recipe
+from study.energy import meter
+from study.energy.meter import Spent
 from study.seeding import stream
 from study.training.engines.engine import STRETCH, Engine, Evaluation, State, Task
 
 STRETCH_SECONDS = 1.0
 """About how long an engine is left alone."""
+
+
+Point = dict[str, int | float | None]
+"""One evaluation, by the names of `Curves`."""
 
 
 @dataclass
@@ -34,6 +40,11 @@ class Curves:
     test_loss: list[float | None] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
 
+    def points(self, since: int) -> list[Point]:
+        """All but the first `since` evaluations, one by one."""
+        rows = zip(*(values[since:] for values in vars(self).values()), strict=True)
+        return [dict(zip(vars(self), row, strict=True)) for row in rows]
+
     def add(self, iteration: int, train_loss: float | None, validation: Evaluation, test: Evaluation) -> None:
         self.iteration.append(iteration)
         self.train_loss.append(_finite(train_loss))
@@ -44,24 +55,13 @@ class Curves:
 
 
 @dataclass
-class Time:
-    """Seconds that a training took: by the clock, and of one core. Trainings side by side share alike."""
-
-    wall: float = 0.0
-    cpu: float = 0.0
-
-    def __add__(self, other: "Time") -> "Time":
-        return Time(self.wall + other.wall, self.cpu + other.cpu)
-
-
-@dataclass
 class Outcome:
     """What a training leaves beside the network itself. `diverged_at`: the first evaluation with a loss not finite."""
 
     curves: Curves = field(default_factory=Curves)
     diverged_at: int | None = None
-    training: Time = field(default_factory=Time)
-    evaluation: Time = field(default_factory=Time)
+    training: Spent = field(default_factory=Spent)
+    evaluation: Spent = field(default_factory=Spent)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Snapshot:
 Snapshots = Callable[[], list[Snapshot]]
 
 
-def _go_on(iteration: int, snapshots: Snapshots) -> None:
+def _go_on(*_: object) -> None:
     pass
 
 
@@ -87,6 +87,7 @@ def train(
     tasks: Sequence[Task],
     engine: Callable[[Sequence[Task]], Engine],
     after_stretch: Callable[[int, Snapshots], None] = _go_on,
+    after_evaluation: Callable[[Sequence[Outcome]], None] = _go_on,
     *,
     since: int = 0,
     until: int | None = None,
@@ -101,7 +102,8 @@ def train(
     stream an iteration. Training ends at the evaluation after which no task has a finite loss.
 
     `after_stretch` is called every so often, with the iterations done and what takes a snapshot of each task; it ends
-    the training where it raises. With `saved`, snapshots after one iteration, tasks go on from there.
+    the training where it raises. `after_evaluation` is called with what has been measured so far. With `saved`,
+    snapshots after one iteration, tasks go on from there.
     """
     recipe = tasks[0].recipe
     last = recipe.iterations if until is None else until
@@ -119,6 +121,7 @@ def train(
             for outcome, loss, held_out in zip(outcomes, losses, running.evaluate(), strict=True):
                 if outcome.diverged_at is None:
                     outcome.curves.add(iteration, loss, *held_out)
+        after_evaluation(outcomes)
 
     def snapshots() -> list[Snapshot]:
         states = running.states()
@@ -155,13 +158,13 @@ def _next_stretch(stretch: int, seconds: float) -> int:
 
 
 @contextmanager
-def timed(times: Sequence[Time]) -> Iterator[None]:
-    """Add the time that the block takes, each its share."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def timed(phases: Sequence[Spent]) -> Iterator[None]:
+    """Add what the block takes, each its share by floating-point operations: side by side all do the same."""
+    before = meter.current().read()
     yield
-    for one in times:
-        one.wall += (time.perf_counter() - wall) / len(times)
-        one.cpu += (time.process_time() - cpu) / len(times)
+    after = meter.current().read()
+    for phase in phases:
+        phase.add(before, after, 1 / len(phases))
 
 
 def _finite(value: float | None) -> float | None:

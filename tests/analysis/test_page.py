@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from study.analysis.__main__ import PAGE, rebuild, rebuild_papers, write_page
 from study.analysis.load import load
+from study.energy.carbon import read_region
 from tests.conftest import ROOT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,7 +26,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("results")
     study = {name: load(PUBLISHED / name) for name in EXPERIMENTS}
     for name, cells in study.items():
-        rebuild(name, cells, results)
+        rebuild(name, cells, results, read_region("world"))
     rebuild_papers(study, results)
     write_page(study, results)
     return results / PAGE

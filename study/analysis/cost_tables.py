@@ -1,0 +1,244 @@
+"""What it costs, as tables: to find, to train and to use each network; when it has paid; what to favour."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from study.analysis import cost
+from study.analysis.load import METHODS, measured, rank
+from study.analysis.reference import MARGIN, Study
+from study.analysis.tables import markdown, write_texts
+from study.energy.carbon import Range, Region, footprint
+
+BY = [*cost.GROUP, "method", "sparsity"]
+DENSE = METHODS["dense"]
+BUDGETS = {"at most one dense training": 1.0, "at most two": 2.0, "no limit": math.inf}
+"""In dense trainings."""
+
+PER = 1000
+"""Carbon and money are told for so many such cells."""
+
+
+def known(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells whose cost is recorded."""
+    return cells[cells["total_joules"].notna()] if "total_joules" in cells else cells.iloc[:0]
+
+
+def summary(cells: pd.DataFrame) -> pd.DataFrame:
+    """Medians over n seeds, by network, method and sparsity, and the least and the most of the costs in percent.
+
+    `saving` is the measured training beside `operations`, what the mask leaves to be done. `trainings_to_pay` and
+    `inferences_to_pay` are how often a network must be trained anew, or used, until it has cost less than a dense one
+    as often: what finding (or, for use, finding and training it) took beyond the dense, by what is saved each time.
+    They are 0 where it never cost more, infinite where nothing is saved, and NaN for the dense itself.
+    """
+    table = (
+        known(cells)
+        .groupby(BY, as_index=False)
+        .agg(
+            n=("seed", "nunique"),
+            remaining=("remaining", "first"),
+            trainings=("trainings", "median"),
+            accuracy=("test_accuracy", "mean"),
+            finding=("finding_cost", "median"),
+            finding_least=("finding_cost", "min"),
+            finding_most=("finding_cost", "max"),
+            training=("training_cost", "median"),
+            training_least=("training_cost", "min"),
+            training_most=("training_cost", "max"),
+            total=("total_cost", "median"),
+            finding_joules=("finding_joules", "median"),
+            training_joules=("training_joules", "median"),
+            evaluation_joules=("evaluation_joules", "median"),
+            evaluated=("evaluated", "first"),
+            joules=("total_joules", "median"),
+            cpu=("total_cpu", "median"),
+            operations=("operations", "mean"),
+            engines=("engine", lambda names: "/".join(sorted(set(names)))),
+            basis=("basis", lambda names: next(name for name in reversed(cost.BASES) if name in set(names))),
+        )
+    )
+    dense = table[table["method"] == DENSE].set_index(cost.GROUP)
+    columns = {"training_joules": "dense_training", "joules": "dense_total", "evaluation_joules": "dense_evaluation"}
+    table = table.merge(dense[list(columns)].rename(columns=columns), on=cost.GROUP, how="left")
+    saved = table["dense_training"] - table["training_joules"]
+    per_inference = (table["dense_evaluation"] - table["evaluation_joules"]) / table["evaluated"]
+    table["trainings_to_pay"] = _to_pay(table["finding_joules"], saved)
+    table["inferences_to_pay"] = _to_pay(table["joules"] - table["dense_total"], per_inference)
+    table.loc[table["method"] == DENSE, ["trainings_to_pay", "inferences_to_pay"]] = math.nan
+    table = table.sort_values("sparsity").sort_values("method", key=lambda names: names.map(rank), kind="stable")
+    return table.sort_values(cost.GROUP, kind="stable").reset_index(drop=True)
+
+
+def _to_pay(extra: "pd.Series[float]", saved: "pd.Series[float]") -> "pd.Series[float]":
+    paid = (extra / saved.where(saved > 0)).where(saved > 0, math.inf).clip(lower=0)
+    return paid.where(saved.notna())
+
+
+def write(cells: pd.DataFrame, path: Path, caption: str, region: Region) -> None:
+    """Write PATH.md, .csv and .tex: what each network of an experiment costs, alone; the notes tell of the study."""
+    table = summary(cells)
+    alone, together = cost.shared(known(cells))
+    notes = [
+        f"Medians over n seeds, in brackets the least and the most. Each cell is counted as if it were alone, with all "
+        f"trainings that it rests on: together {alone:,.0f} J; shared, the study took {together:,.0f} J. "
+        f"In percent of the median dense training, its evaluations included; training of a dense one's, without.",
+        f"Energy: {'; '.join(text for name, text in cost.BASES.items() if name in set(table['basis']))}. "
+        f"Of {', '.join(sorted(set(known(cells)['hardware'])))}.",
+        _factors(region),
+        "Measured: training on the engine named, beside the theoretical share of the operations that the mask leaves.",
+        "To pay: how many more trainings, or inferences, until finding the network has cost less than being dense.",
+    ]
+    write_texts(path, table, f"{caption}: what each network costs", [shown(table, region)], notes)
+
+
+def shown(table: pd.DataFrame, region: Region) -> pd.DataFrame:
+    """What `summary` gives, as texts."""
+    prints = [footprint(PER * joules, region) for joules in table["joules"]]
+    return pd.DataFrame(
+        {
+            **({"network": table["model"]} if table["model"].nunique() > 1 else {}),
+            "method": table["method"],
+            "sparsity": [f"{100 * sparsity:.4g} %" for sparsity in table["sparsity"]],
+            "n": table["n"].map(str),
+            "trainings": table["trainings"].map(lambda value: f"{value:.0f}"),
+            "to find, %": _with_ends(table, "finding"),
+            "to train, %": _with_ends(table, "training"),
+            "operations left, %": [_figure(100 * value) for value in table["operations"]],
+            "engine": table["engines"],
+            "total, %": table["total"].map(_figure),
+            "total, J": table["joules"].map(_figure),
+            f"CO2e of {PER:,}, g": [_range(one.kilograms * 1000.0) for one in prints],
+            f"electricity of {PER:,}, USD": [_range(one.dollars) for one in prints],
+            "trainings to pay": table["trainings_to_pay"].map(_times),
+            "inferences to pay": table["inferences_to_pay"].map(_times),
+        }
+    )
+
+
+def favoured(cells: pd.DataFrame) -> pd.DataFrame:
+    """What to favour, by sparsity and budget: of the methods within it, the cheapest of those as good as the best.
+
+    As good is a mean accuracy within 0.3 points of the best method's. The budget is what finding and training the
+    network costs, in dense trainings. Rows of "model", "sparsity", "budget", "method", "accuracy", "total".
+    """
+    rows = []
+    # Controls ask what a mask is worth; nobody would deploy one.
+    plain = summary(cells).query("sparsity > 0").pipe(lambda table: table[table["method"].isin(METHODS.values())])
+    for (model, recipe, sparsity), part in plain.groupby(["model", "recipe", "sparsity"]):
+        for budget, most in BUDGETS.items():
+            within = part[part["total"] <= 100 * most]
+            if len(within) and part["method"].nunique() > 1:
+                good = within[within["accuracy"] >= within["accuracy"].max() - MARGIN]
+                best = good.loc[good["total"].idxmin()]
+                row = {"model": model, "recipe": recipe, "sparsity": sparsity, "budget": budget}
+                rows.append(row | {name: best[name] for name in ("method", "accuracy", "total", "n")})
+    return pd.DataFrame(rows)
+
+
+def rule(cells: pd.DataFrame) -> str:
+    """What `favoured` gives as a Markdown table, a row a sparsity, a column a budget."""
+    table = favoured(cells)
+    if table.empty:
+        return ""
+    text = [f"{row['method']}, {row['accuracy']:.2f} %, {row['total'] / 100:.2g}" for row in table.to_dict("records")]
+    wide = table.assign(text=text).pivot(index="sparsity", columns="budget", values="text").fillna("none")
+    wide = wide[[budget for budget in BUDGETS if budget in wide]]
+    wide.insert(0, "removed", [f"{100 * sparsity:.4g} %" for sparsity in wide.index])
+    return markdown(wide)
+
+
+def sentences(cells: pd.DataFrame) -> list[str]:
+    """What `favoured` gives in words, a sentence a budget."""
+    table = favoured(cells)
+    found = []
+    for budget in BUDGETS if len(table) else ():
+        part = table[table["budget"] == budget]
+        by_method = {
+            str(method): ", ".join(f"{100 * sparsity:.4g}" for sparsity in rows["sparsity"])
+            for method, rows in part.groupby("method", sort=False)
+        }
+        if by_method:
+            choices = ", ".join(f"{method} at {at} %" for method, at in by_method.items())
+            found.append(f"Budget, {budget}: {choices}.")
+    return found
+
+
+def section(study: Study) -> list[str]:
+    """What the report says of cost, in Markdown; its links are relative to results/."""
+    priced = {name: known(measured(cells)) for name, cells in study.items()}
+    priced = {name: cells for name, cells in priced.items() if len(cells)}
+    if not priced:
+        return ["No record says what it cost."]
+    parts = [_to_find(priced)]
+    for name, cells in priced.items():
+        if choices := rule(cells):
+            parts += [
+                f"**Which technique would you favour?** From {name}, by how much of the network is to be removed and "
+                "by what finding and training it may cost: the cheapest method whose mean accuracy is within "
+                f"{MARGIN:g} points of the best in the budget; beside it its accuracy and its cost in dense trainings.",
+                choices,
+                "\n".join(f"- {sentence}" for sentence in sentences(cells)),
+            ]
+    links = ", ".join(f"[{name}](tables/{name}_cost.md)" for name in priced)
+    return [*parts, f"Every network's cost, its carbon and money, and when it has paid: {links}."]
+
+
+def _to_find(priced: Mapping[str, pd.DataFrame]) -> str:
+    """A row an experiment and method: what finding takes, from the least sparsity to the most."""
+    rows = []
+    for name, cells in priced.items():
+        table = summary(cells)
+        pruned = table[(table["sparsity"] > 0) & table["finding"].notna() & table["method"].isin(METHODS.values())]
+        for (model, method), part in pruned.groupby(["model", "method"], sort=False):
+            ends = part.sort_values("sparsity").iloc[[0, -1]]
+            least, most = ends.to_dict("records")
+            rows.append(
+                {
+                    "experiment": name,
+                    "network": model,
+                    "method": method,
+                    "weights remaining": f"{least['remaining']:g} to {most['remaining']:g} %",
+                    "to find, dense trainings": f"{least['finding'] / 100:.2g} to {most['finding'] / 100:.2g}",
+                    "in all, dense trainings": f"{least['total'] / 100:.2g} to {most['total'] / 100:.2g}",
+                    "training, % of dense": f"{least['training']:.3g} to {most['training']:.3g}",
+                    "of operations left": f"{100 * least['operations']:.3g} to {100 * most['operations']:.3g} %",
+                    "n": str(min(least["n"], most["n"])),
+                    "energy": most["basis"],
+                }
+            )
+    return markdown(pd.DataFrame(rows))
+
+
+def _factors(region: Region) -> str:
+    parts = (("kg CO2e per kWh", region.intensity), ("PUE", region.pue), ("USD per kWh", region.price))
+    texts = [f"{name} {one.low:g} / {one.mid:g} / {one.high:g} ({one.year}; {one.source})" for name, one in parts]
+    what = f"CO2e and money: of {PER:,} such cells, mid (low – high), by these factors for {region.region}"
+    return f"{what}, low / mid / high: {'; '.join(texts)}."
+
+
+def _with_ends(table: pd.DataFrame, name: str) -> list[str]:
+    rows = zip(table[name], table[f"{name}_least"], table[f"{name}_most"], strict=True)
+    return [
+        "" if pd.isna(mid) else _figure(mid) if low == high else f"{_figure(mid)} ({_figure(low)} – {_figure(high)})"
+        for mid, low, high in rows
+    ]
+
+
+def _range(amount: Range) -> str:
+    return f"{_figure(amount.mid)} ({_figure(amount.low)} – {_figure(amount.high)})"
+
+
+def _times(value: float) -> str:
+    if pd.isna(value):
+        return ""
+    return "never" if math.isinf(value) else "at once" if value == 0 else f"{math.ceil(value):,}"
+
+
+def _figure(value: float) -> str:
+    """Three digits that count."""
+    if pd.isna(value):
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -1,0 +1,1 @@
+"""Energy, and what it costs. Nothing here knows torch: the analysis reads it too."""

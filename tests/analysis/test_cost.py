@@ -1,0 +1,149 @@
+"""What cells cost, by hand: all they rest on, sharing, break-even, and what to favour."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from study.analysis import cost, cost_tables
+from study.analysis.load import load
+from study.energy.carbon import read_region
+from study.record import Cost, Meter, Phase, Record, Run, write
+from tests.analysis.synthetic import RUN, synthetic
+from tests.analysis.test_load import changed
+
+METER = Meter(cpu="RAPL", gpu="none", scope="", note="")
+
+
+def spent(mask: float, training: float, evaluation: float, meter: Meter | None = METER) -> Cost:
+    """A training that took so many joules by phase; a quarter of them CPU seconds."""
+
+    def phase(joules: float) -> Phase:
+        return Phase(wall=1.0, cpu=joules / 4, cpu_joules=None if meter is None else joules)
+
+    return Cost(
+        engine="sparse",
+        iterations=1000,
+        mask=phase(mask),
+        training=phase(training),
+        evaluation=phase(evaluation),
+        meter=meter,
+    )
+
+
+DENSE = spent(0, 80, 21)
+SECOND = spent(1, 40, 21)
+
+
+def cell(number: int, accuracy: float, costs: dict[str, Cost], **settings: Any) -> Record:
+    record = synthetic("mine", number, changed(**settings), accuracy)
+    run = Run(**{**RUN.model_dump(), "costs": costs})
+    return record.model_copy(update={"trainings": list(costs), "run": run})
+
+
+def three_methods(folder: Path, meter: Meter | None = METER) -> pd.DataFrame:
+    """Dense; a ticket of two earlier trainings; SNIP, whose mask takes 2 J. A training is evaluated at 21 points."""
+    dense = DENSE if meter else spent(0, 80, 21, None)
+    second = SECOND if meter else spent(1, 40, 21, None)
+    own = spent(1, 20, 10.5, meter)
+    records = [
+        cell(0, 0.98, {"d": dense}, method={"name": "dense"}, sparsity=0.0),
+        cell(1, 0.985, {"d": dense, "s": second, "t": own}, method={"name": "lottery_ticket"}, sparsity=0.9),
+        cell(2, 0.97, {"p": spent(2, 20, 10.5, meter)}, method={"name": "snip"}, sparsity=0.9),
+    ]
+    for record in records:
+        write(folder / "mine" / f"{record.cell}.json", record)
+    return load(folder / "mine")
+
+
+def row(table: pd.DataFrame, method: str) -> Any:
+    (found,) = table[table["method"] == method].to_dict("records")
+    return found
+
+
+def test_a_cell_costs_all_that_it_rests_on(tmp_path: Path) -> None:
+    """The ticket: 101 J of the dense training, 62 of the second, and its own mask of 1 J, to find; 31.5 more in all."""
+    ticket = row(three_methods(tmp_path), "lottery ticket")
+    assert ticket["finding_joules"] == pytest.approx(101 + 62 + 1)
+    assert ticket["total_joules"] == pytest.approx(164 + 20 + 10.5)
+    assert ticket["finding_cost"] == pytest.approx(100 * 164 / 101)
+    assert ticket["training_cost"] == pytest.approx(25)
+    assert ticket["evaluation_joules"] == pytest.approx(0.5)
+    assert ticket["trainings"] == 3
+    assert row(three_methods(tmp_path), "SNIP")["finding_cost"] == pytest.approx(100 * 2 / 101)
+
+
+def test_the_study_s_cost_counts_a_shared_training_once(tmp_path: Path) -> None:
+    alone, together = cost.shared(three_methods(tmp_path))
+    assert alone == pytest.approx(101 + 194.5 + 32.5)
+    assert together == pytest.approx(101 + 62 + 31.5 + 32.5)
+
+
+def test_without_a_meter_energy_is_derived_from_cpu_seconds_and_says_so(tmp_path: Path) -> None:
+    """Four watts a CPU second give the same joules back."""
+    measured, derived = three_methods(tmp_path / "a"), three_methods(tmp_path / "b", meter=None)
+    assert list(derived["total_joules"]) == pytest.approx(list(measured["total_joules"]))
+    assert set(measured["basis"]) == {"measured"}
+    assert set(derived["basis"]) == {"derived"}
+
+
+def test_the_worst_source_of_energy_names_the_cell_s() -> None:
+    estimate = METER.model_copy(update={"cpu": "estimate"})
+    assert cost.basis([spent(0, 1, 1), spent(0, 1, 1, estimate)]) == "estimate"
+    assert cost.basis([spent(0, 1, 1, None), spent(0, 1, 1, estimate)]) == "derived"
+
+
+def test_break_even_by_hand(tmp_path: Path) -> None:
+    """The ticket saves 60 J a training, and took 164 to find: the third pays. For use it took 93.5 J more than dense,
+    and saves half a joule an evaluation of 15,000 images."""
+    table = cost_tables.summary(three_methods(tmp_path))
+    ticket, snip, dense = (row(table, method) for method in ("lottery ticket", "SNIP", "dense"))
+    assert ticket["trainings_to_pay"] == pytest.approx(164 / 60)
+    assert ticket["inferences_to_pay"] == pytest.approx(93.5 / (0.5 / 15_000))
+    assert snip["inferences_to_pay"] == 0
+    assert math.isnan(dense["trainings_to_pay"])
+    text = cost_tables.shown(table, read_region("world"))
+    assert row(text, "lottery ticket")["trainings to pay"] == "3"
+    assert row(text, "SNIP")["inferences to pay"] == "at once"
+
+
+def test_what_saves_nothing_never_pays(tmp_path: Path) -> None:
+    records = [
+        cell(0, 0.98, {"d": DENSE}, method={"name": "dense"}, sparsity=0.0),
+        cell(1, 0.98, {"p": spent(2, 80, 21)}, method={"name": "snip"}, sparsity=0.9),
+    ]
+    for record in records:
+        write(tmp_path / "mine" / f"{record.cell}.json", record)
+    snip = row(cost_tables.summary(load(tmp_path / "mine")), "SNIP")
+    assert snip["trainings_to_pay"] == math.inf
+    assert snip["inferences_to_pay"] == math.inf
+
+
+def test_a_budget_decides_what_to_favour(tmp_path: Path) -> None:
+    """Within one dense training only SNIP; within two the ticket, 1.5 points better."""
+    found = cost_tables.favoured(three_methods(tmp_path)).set_index("budget")["method"]
+    assert found.to_dict() == {
+        "at most one dense training": "SNIP",
+        "at most two": "lottery ticket",
+        "no limit": "lottery ticket",
+    }
+
+
+def test_of_methods_as_good_the_cheapest_is_favoured(tmp_path: Path) -> None:
+    three_methods(tmp_path)
+    better = cell(2, 0.984, {"p": spent(2, 20, 10.5)}, method={"name": "snip"}, sparsity=0.9)
+    write(tmp_path / "mine" / f"{better.cell}.json", better)
+    assert set(cost_tables.favoured(load(tmp_path / "mine"))["method"]) == {"SNIP"}
+
+
+def test_carbon_of_a_thousand_networks(tmp_path: Path) -> None:
+    """1,000 x 101 J = 0.02806 kWh; x 1.58 x 0.473 = 20.97 g."""
+    table = cost_tables.shown(cost_tables.summary(three_methods(tmp_path)), read_region("world"))
+    assert row(table, "dense")["CO2e of 1,000, g"].startswith("21 (")
+
+
+def test_records_without_costs_have_no_table(tmp_path: Path) -> None:
+    write(tmp_path / "mine" / "a.json", synthetic("mine", 0, changed(), 0.9))
+    assert cost_tables.known(load(tmp_path / "mine")).empty
