@@ -80,11 +80,12 @@ test-slow: $(VENV)/test.stamp ## run the tests with large networks, ImageNet's a
 test-slurm: $(VENV)/test.stamp ## run the tests on a real Slurm, which scripts/slurm_local.sh start has started
 	@$(BIN)/python -m pytest -rs -m slurm
 
-lint: $(VENV)/test.stamp ## ruff, mypy and the direction of imports
+lint: $(VENV)/test.stamp ## ruff, mypy, the direction of imports, what nothing uses
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/vulture
 
 format: $(VENV)/test.stamp ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from study.analysis.cost import BASES
-from study.analysis.cost_tables import summary
+from study.analysis.cost_tables import known, summary
 from study.analysis.drawing import Panel
 from study.analysis.figures import EXAMPLES
 from study.analysis.load import METHODS, rank
@@ -29,6 +29,8 @@ def panels(cells: pd.DataFrame) -> list[Panel]:
 
     Of an experiment with several networks the first that has all of these.
     """
+    if known(cells).empty:
+        return []
     table = summary(cells)
     table = table[table["finding"].notna() & table["method"].isin(METHODS.values())]
     for _, part in table.groupby(["dataset", "model", "recipe"], sort=False):

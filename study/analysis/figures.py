@@ -16,7 +16,7 @@ from study.analysis.drawing import Panel, lines, plain_decades, ticks
 from study.analysis.load import METHODS, measured, rank
 from study.analysis.reference import Study, select
 
-DENSE, TICKET, SNIP = METHODS["dense"], METHODS["lottery_ticket"], METHODS["snip"]
+DENSE, TICKET = METHODS["dense"], METHODS["lottery_ticket"]
 REINITIALISED = f"{TICKET}, reinitialise"
 EXAMPLES = ", scoring_examples "
 

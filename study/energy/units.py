@@ -2,7 +2,6 @@
 
 JOULES_PER_KWH = 3.6e6
 KILOGRAMS_PER_POUND = 0.45359237  # exact, international yard and pound agreement of 1959
-SECONDS_PER_HOUR = 3600.0
 
 
 def kwh(joules: float) -> float:
