@@ -20,7 +20,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from scripts.benchmark import engines
 from study import data
@@ -240,7 +240,7 @@ def _declare(*operators: str) -> None:
             _OPERATORS.define(f"{operator}(Tensor x) -> Tensor")
 
 
-_OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+_OPERATORS = library.Library("torchvision", "FRAGMENT")
 
 
 def _module(name: str) -> ModuleType:
