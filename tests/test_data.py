@@ -175,6 +175,23 @@ def test_a_data_set_is_decoded_once_and_mapped_by_whoever_comes_next(
         assert (part.mean, part.std) == (expected.mean, expected.std)
 
 
+def test_a_damaged_cache_of_a_data_set_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgotten: None, arrays: Arrays
+) -> None:
+    monkeypatch.setenv("PRUNING_STUDY_DATA", str(tmp_path))
+    data.load("mnist")
+    (cached,) = (tmp_path / "cache").iterdir()
+    content = bytearray(cached.read_bytes())
+    content[-1000] ^= 1
+    cached.write_bytes(content)
+    data.load.cache_clear()
+    again = data.load("mnist")
+    assert torch.equal(torch.as_tensor(again.training.inputs), torch.as_tensor(arrays.training.inputs))
+    assert torch.equal(torch.as_tensor(again.test.inputs), torch.as_tensor(arrays.test.inputs))
+    content[-1000] ^= 1
+    assert cached.read_bytes() == content
+
+
 def test_a_data_set_loads_where_its_cache_cannot_be_written(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> None:
     monkeypatch.setenv("PRUNING_STUDY_DATA", "/dev/null/data")
     assert len(data.load("mnist").test) == 10_000

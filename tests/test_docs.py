@@ -1,6 +1,7 @@
 """What the documentation shows is what the repository does."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,6 +79,22 @@ def test_the_python_page_runs_from_top_to_bottom() -> None:
     assert done.returncode == 0, done.stderr
     (shown,) = blocks(page, "text")
     assert done.stdout.startswith(shown)
+
+
+def test_a_number_is_checked_as_the_page_says(copied_tree: Path) -> None:
+    page = DOCS / "check-a-number.md"
+    first, second = blocks(page, "python")
+    (command,) = blocks(page, "sh")
+    shutil.copytree(ROOT / "results/records/quickstart", copied_tree / "results/records/quickstart")
+    told = ""
+    for words in (command.split()[1:], ["-c", first + second]):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=copied_tree, env=environment(), capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        told = done.stdout
+    published, again = re.findall(r"(?:published|again) ([\d.]+)%", told)
+    assert float(again) == pytest.approx(float(published), abs=1.0)
 
 
 def test_a_method_is_added_as_the_page_says(copied_tree: Path) -> None:

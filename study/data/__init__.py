@@ -50,20 +50,22 @@ def load(name: str, size: int = 0) -> Arrays:
 def mapped(name: str, source: Any) -> Arrays:
     """A data set decoded once into the data folder's cache and mapped from there: processes share its memory.
 
-    The file is named after a digest of the module, which holds the checksums of what was decoded. Where it can't be
-    written the data set is in this process's memory alone.
+    The file is named after digests of the module, which holds the checksums of what was decoded, and of its own
+    content: one that is damaged is made anew. Where it can't be written the data set is in this process's memory alone.
     """
-    digest = hashlib.sha256(Path(source.__file__).read_bytes()).hexdigest()[:16]
-    path = folder() / "cache" / f"{name}-{digest}.safetensors"
-    if not path.exists():
+    cache, made_by = folder() / "cache", f"{name}-{_digest(Path(source.__file__).read_bytes())}"
+    path = next((path for path in cache.glob(f"{made_by}-*.safetensors") if _is_intact(path)), None)
+    if path is None:
         arrays: Arrays = source.load()
         parts = {"training": arrays.training, "test": arrays.test}
         tensors = {name: part.inputs.contiguous() for name, part in parts.items() if isinstance(part.inputs, Tensor)}
         tensors |= {f"{name}_labels": part.labels for name, part in parts.items()}
+        content = safetensors.torch.save(tensors)
+        path = cache / f"{made_by}-{_digest(content)}.safetensors"
         partial = path.with_suffix(f".{os.getpid()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(safetensors.torch.save(tensors))
+            partial.write_bytes(content)
             partial.replace(path)
         except OSError:
             with suppress(OSError):
@@ -75,6 +77,14 @@ def mapped(name: str, source: Any) -> Arrays:
         return Part(tensors[which], tensors[f"{which}_labels"], source.MEAN, source.STD)
 
     return Arrays(part("training"), part("test"))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _is_intact(path: Path) -> bool:
+    return path.stem.endswith(_digest(path.read_bytes()))
 
 
 def module(name: str) -> Any:

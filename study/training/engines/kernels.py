@@ -1,52 +1,21 @@
-"""Numba kernels of the sparse engine: real sparsity on a CPU.
+"""Numba kernels of the sparse engine's layers, on activations that lie feature by feature (sums.py says why).
 
-Activations lie feature by feature, the examples of a batch side by side. A kept weight is then one multiply-add over
-contiguous numbers, and so costs two floating-point operations an example whatever its neighbours are: no gather of
-single numbers, and no work for pruned weights. A convolution is the same sum at every position of its output, a linear
-layer has one position; so two kernels serve both, one for sums (forward, and backward to the inputs through the
-transposed weights), one for inner products (backward to the weights). A position is a vector of 16, 32 or 64 numbers,
-its lanes; in a row of an image it may span several pixels.
-
-All arrays are flat; offsets and positions count their elements. Costs below are multiply-adds, k kept weights, p
-positions. Sums are in a fixed order: results are equal bit for bit on machines with the same vector instructions.
-The layout and the kernels are this project's own.
+Compiled at first use, in a second or so, and kept in __pycache__ (or NUMBA_CACHE_DIR) for the next process. Costs below
+are multiply-adds, k kept weights; where none is named, a kernel passes over its arrays once.
 """
 
-import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array
+from numba import njit
 from numpy.typing import NDArray
 
-LANES = 64
-"""The most numbers that one multiply-add spans: four registers of AVX-512 in single precision."""
-
-FEWEST_LANES = 16
-
 CACHE_LINE = 64  # bytes
-
-INT = ir.IntType(64)
-BYTE = ir.IntType(8)
-CONTRACT = ["contract"]
 
 U8, U16, U32 = np.uint64(8), np.uint64(16), np.uint64(32)
 EIGHTHS, QUARTERS, HALVES = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00000000FFFFFFFF)
 
 kernel = njit(error_model="numpy", cache=True)
-"""Compiled at first use, in a second or so, and kept in __pycache__ (or NUMBA_CACHE_DIR) for the next process."""
-
-
-def lanes(length: int) -> tuple[int, ...]:
-    """The lanes that divide a length in numbers, at most LANES, as a tuple of one item for each FEWEST_LANES.
-
-    Numba compiles a kernel anew for each length of a tuple, so that vectors have a size that is known to it.
-    """
-    return (0,) * (math.gcd(length, LANES) // FEWEST_LANES)
 
 
 def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
@@ -56,211 +25,6 @@ def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
     begin = -memory.ctypes.data % CACHE_LINE
     aligned: NDArray[Any] = memory[begin : begin + size].view(dtype).reshape(shape)
     return aligned
-
-
-class _Vectors:
-    """LLVM code for as many contiguous numbers of flat arrays as there are lanes."""
-
-    def __init__(self, context: Any, builder: ir.IRBuilder, lanes: Any, arrays: dict[Any, Any]) -> None:
-        self.builder, self.lanes = builder, lanes.count * FEWEST_LANES
-        self._data = {name: make_array(kind)(context, builder, array).data for name, (kind, array) in arrays.items()}
-        kinds = (pointer.type.pointee for pointer in self._data.values())
-        self.scalar = next(kind for kind in kinds if not isinstance(kind, ir.IntType))
-        self.type = ir.VectorType(self.scalar, self.lanes)
-        self._align = 4 if isinstance(self.scalar, ir.FloatType) else 8
-
-    def element(self, array: str, index: Any) -> Any:
-        """One number; integers as 64 bits."""
-        value = self.builder.load(self.builder.gep(self._data[array], [index]))
-        return self.builder.sext(value, INT) if isinstance(value.type, ir.IntType) else value
-
-    def load(self, array: str, offset: Any) -> Any:
-        """A vector of numbers; bytes become numbers."""
-        if self._data[array].type.pointee == BYTE:
-            vector = self.builder.load(self._at(array, offset, BYTE))
-            vector.align = 1
-            return self.builder.uitofp(vector, self.type)
-        vector = self.builder.load(self._at(array, offset, self.scalar))
-        vector.align = self._align
-        return vector
-
-    def store(self, vector: Any, array: str, offset: Any) -> None:
-        self.builder.store(vector, self._at(array, offset, self.scalar)).align = self._align
-
-    def set_element(self, array: str, index: Any, value: Any) -> None:
-        self.builder.store(value, self.builder.gep(self._data[array], [index]))
-
-    def spread(self, scalar: Any) -> Any:
-        """A vector of one number."""
-        undefined = ir.Constant(self.type, ir.Undefined)
-        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        firsts = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(first, undefined, firsts)
-
-    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        return self.builder.fadd(self.builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
-
-    def total(self, vector: Any) -> Any:
-        """The sum over the lanes, as a tree."""
-        suffix = "f32" if isinstance(self.scalar, ir.FloatType) else "f64"
-        name = f"llvm.vector.reduce.fadd.v{self.lanes}{suffix}"
-        signature = ir.FunctionType(self.scalar, [self.scalar, self.type])
-        reduce = cgutils.get_or_insert_function(self.builder.module, signature, name)
-        return self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), vector], fastmath=["reassoc"])
-
-    def _at(self, array: str, offset: Any, of: Any) -> Any:
-        vectors = ir.VectorType(of, self.lanes).as_pointer()
-        return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors)
-
-
-def _add_sums(group: int) -> Any:
-    @intrinsic
-    def add_sums(
-        typing: Any,
-        lanes: Any,
-        x: Any,
-        positions_x: Any,
-        p: Any,
-        begin: Any,
-        end: Any,
-        offsets: Any,
-        order: Any,
-        values: Any,
-        y: Any,
-        to: Any,
-        positions_y: Any,
-    ) -> Any:
-        """y[to + positions_y[i]:] += the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], by lanes.
-
-        For k from begin to end, and `group` values of i from p on: weights are read once for all.
-        """
-        integer = types.int64
-        signature = types.void(
-            lanes, x, positions_x, integer, integer, integer, offsets, order, values, y, integer, positions_y
-        )
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            _, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y = arguments
-            kinds = signature.args
-            arrays = {"x": (kinds[1], x), "positions_x": (kinds[2], positions_x), "offsets": (kinds[6], offsets)}
-            arrays |= {"order": (kinds[7], order), "values": (kinds[8], values), "y": (kinds[9], y)}
-            v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[11], positions_y)})
-            each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
-            reads = [v.element("positions_x", i) for i in each]
-            writes = [builder.add(to, v.element("positions_y", i)) for i in each]
-            totals = [cgutils.alloca_once_value(builder, v.load("y", at)) for at in writes]
-            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT, 1)) as (k, _):
-                weight = v.spread(v.element("values", v.element("order", k)))
-                offset = v.element("offsets", k)
-                for at, total in zip(reads, totals, strict=True):
-                    inputs = v.load("x", builder.add(at, offset))
-                    builder.store(v.multiply_add(weight, inputs, builder.load(total)), total)
-            for at, total in zip(writes, totals, strict=True):
-                v.store(builder.load(total), "y", at)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return add_sums
-
-
-def _inner_products(group: int) -> Any:
-    @intrinsic
-    def inner_products(
-        typing: Any,
-        lanes: Any,
-        x: Any,
-        offsets: Any,
-        k: Any,
-        positions_x: Any,
-        y: Any,
-        to: Any,
-        positions_y: Any,
-        products: Any,
-    ) -> Any:
-        """products[i] = sum over p of x[offsets[i] + positions_x[p]:] * y[to + positions_y[p]:], by lanes.
-
-        For `group` values of i from k on: y is read once for all.
-        """
-        integer = types.int64
-        signature = types.void(lanes, x, offsets, integer, positions_x, y, integer, positions_y, products)
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            _, x, offsets, k, positions_x, y, to, positions_y, products = arguments
-            kinds = signature.args
-            arrays = {
-                "y": (kinds[5], y),
-                "x": (kinds[1], x),
-                "offsets": (kinds[2], offsets),
-                "products": (kinds[8], products),
-            }
-            arrays |= {"positions_x": (kinds[4], positions_x), "positions_y": (kinds[7], positions_y)}
-            v = _Vectors(context, builder, kinds[0], arrays)
-            count = builder.extract_value(make_array(kinds[4])(context, builder, positions_x).shape, 0)
-            each = [builder.add(k, ir.Constant(INT, i)) for i in range(group)]
-            at = [v.element("offsets", i) for i in each]
-            zero = ir.Constant(v.type, [0.0] * v.lanes)
-            totals = [cgutils.alloca_once_value(builder, zero) for _ in range(group)]
-            with cgutils.for_range(builder, count) as loop:
-                b = v.load("y", builder.add(to, v.element("positions_y", loop.index)))
-                position = v.element("positions_x", loop.index)
-                for offset, total in zip(at, totals, strict=True):
-                    a = v.load("x", builder.add(offset, position))
-                    builder.store(v.multiply_add(a, b, builder.load(total)), total)
-            for i, total in zip(each, totals, strict=True):
-                v.set_element("products", i, v.total(builder.load(total)))
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return inner_products
-
-
-GROUP = 4
-"""Vectors that share a weight, or inner products that share one: at LANES as many as registers of AVX-512 hold."""
-
-_inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
-_add_sums_of_group, _add_sum = _add_sums(GROUP), _add_sums(1)
-
-
-@kernel
-def add_weighted_sums(  # type: ignore[no-untyped-def]
-    lanes, parts, starts, offsets, order, values, x, positions_x, first, last, y, rows, row_y, positions_y
-):
-    """For each row r and position p: y[r row_y + positions_y[p]:] += sum of its weights times x, by lanes.
-
-    Weights lie in sections, and a section has `parts` for each of the `rows`: part i of row r in section s has the
-    weights values[order[k]] at x[positions_x[p] + offsets[k]:] for k from starts[(s rows + r) parts + i] to the next
-    start. Position p takes the parts from first[p] to last[p]. Section by section, so that what they read stays in the
-    cache; every GROUP positions begin alike. k p.
-    """
-    count = len(positions_x)
-    sections = (len(starts) - 1) // (rows * parts)
-    p = 0
-    while p < count:
-        together = p + GROUP <= count and first[p] == first[p + GROUP - 1] and last[p] == last[p + GROUP - 1]
-        for section in range(sections):
-            for row in range(rows):
-                at, to = (section * rows + row) * parts, np.int64(row) * row_y
-                begin, end = starts[at + first[p]], starts[at + last[p]]
-                if together:
-                    _add_sums_of_group(lanes, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
-                else:
-                    _add_sum(lanes, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
-        p += GROUP if together else 1
-
-
-@kernel
-def weight_gradients(lanes, starts, offsets, x, positions_x, dy, row_y, positions_y, gradients):  # type: ignore[no-untyped-def]
-    """The derivative in each weight: the inner product of what it reads from x and the derivatives of its row. k p."""
-    for row in range(len(starts) - 1):
-        to, k = np.int64(row) * row_y, starts[row]
-        while k + GROUP <= starts[row + 1]:
-            _inner_products_of_group(lanes, x, offsets, k, positions_x, dy, to, positions_y, gradients)
-            k += GROUP
-        while k < starts[row + 1]:
-            _inner_product(lanes, x, offsets, k, positions_x, dy, to, positions_y, gradients)
-            k += 1
 
 
 @kernel
@@ -280,20 +44,6 @@ def normalise_gradients(starts, gradients, scale, shift, dy):  # type: ignore[no
     for row in range(len(starts) - 1):
         for k in range(starts[row], starts[row + 1]):
             gradients[k] = gradients[k] * scale[k] + dy[row] * shift[k]
-
-
-@kernel
-def add_up(lanes, x, sums):  # type: ignore[no-untyped-def]
-    """sums[f] = the sum of x[:, f, :], for x (steps, features, width): inner products with ones, by lanes."""
-    steps, features, width = x.shape
-    size = len(lanes) * FEWEST_LANES
-    vectors = width // size
-    positions = np.empty(steps * vectors, np.int64)
-    for p in range(len(positions)):
-        positions[p] = p // vectors * features * width + p % vectors * size
-    ones, at_ones, offsets = np.ones(size, x.dtype), np.zeros_like(positions), np.zeros(features, np.int64)
-    for f in range(features):
-        _inner_product(lanes, ones, offsets, f, at_ones, x.reshape(-1), f * width, positions, sums)
 
 
 @kernel

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from study.training.engines import kernels
+from study.training.engines import kernels, sums
 from study.training.engines.weights import Array, Bias, Compressed, Positions, SparseWeight, Weight
 
 
@@ -92,7 +92,7 @@ class PixelLinear(Linear):
     def differentiate(self, dy: Array) -> None:
         super().differentiate(dy)
         starts, gradients = self.weight.rows.starts, self.weight.gradients
-        kernels.add_up(kernels.lanes(dy.shape[-1]), dy[None], self._constants)
+        sums.add_up(sums.lanes(dy.shape[-1]), dy[None], self._constants)
         kernels.normalise_gradients(starts, gradients, self._scale, self._shift, self._constants)
 
 
@@ -159,7 +159,7 @@ CACHED_BYTES = 32 * 2**10
 
 def _cached_channels(kernel_y: int, kernel_x: int, width: int, itemsize: int) -> int:
     """How many channels of an image fit into the cache, as far as the kernel reaches from a few positions."""
-    reach = kernel_y * (kernels.GROUP * kernels.LANES + (kernel_x - 1) * width) * itemsize
+    reach = kernel_y * (sums.GROUP * sums.LANES + (kernel_x - 1) * width) * itemsize
     return max(1, CACHED_BYTES // reach)
 
 

@@ -15,8 +15,8 @@ from study.models import prunable
 from study.training.engines import kernels
 from study.training.engines.chain import Chain, is_linear, sparse_layers
 from study.training.engines.engine import Evaluation, State, Task, learning_rate
-from study.training.engines.kernels import FEWEST_LANES, LANES
 from study.training.engines.reader import Examples, Reader, whole
+from study.training.engines.sums import FEWEST_LANES, LANES
 from study.training.engines.weights import Array, Numbers
 
 EVALUATED_AT_ONCE = 7 * LANES

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from study.training.engines import kernels
+from study.training.engines import kernels, sums
 
 Array = NDArray[Any]
 
@@ -98,15 +98,15 @@ class Positions:
     @staticmethod
     def of(length: int, reads: Array, writes: Array, first: Array | int = 0, last: Array | int = 1) -> "Positions":
         """All positions of stretches of a length, each given by where it reads and writes, and by its parts."""
-        lanes = kernels.lanes(length)
-        steps = np.arange(0, length, len(lanes) * kernels.FEWEST_LANES)
+        lanes = sums.lanes(length)
+        steps = np.arange(0, length, len(lanes) * sums.FEWEST_LANES)
         first, last = (np.broadcast_to(part, len(reads)).repeat(len(steps)) for part in (first, last))
         return Positions(lanes, np.add.outer(reads, steps).ravel(), np.add.outer(writes, steps).ravel(), first, last)
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """Kept weights by rows (compressed sparse rows), in sections and parts as kernels.add_weighted_sums has them.
+    """Kept weights by rows (compressed sparse rows), in sections and parts as sums.add_weighted_sums has them.
 
     Weight k is value `order[k]` and reads at `offsets[k]`, row r of the `rows` writes at r times `stride`.
     """
@@ -137,7 +137,7 @@ class Compressed:
 
     def add(self, values: Array, x: Array, y: Array, at: Positions) -> None:
         """y += W x."""
-        kernels.add_weighted_sums(
+        sums.add_weighted_sums(
             at.lanes,
             self.parts,
             self.starts,
@@ -176,7 +176,7 @@ class SparseWeight:
     def differentiate(self, x: Array, dy: Array) -> None:
         rows, at = self.rows, self.forth
         x, dy = x.reshape(-1), dy.reshape(-1)
-        kernels.weight_gradients(
+        sums.weight_gradients(
             at.lanes, rows.starts, rows.offsets, x, at.reads, dy, rows.stride, at.writes, self.gradients
         )
 
@@ -236,4 +236,4 @@ class Bias:
 
     def differentiate(self, dy: Array) -> None:
         """The gradients, from derivatives (steps, outputs, width)."""
-        kernels.add_up(kernels.lanes(dy.shape[-1]), dy, self.gradients)
+        sums.add_up(sums.lanes(dy.shape[-1]), dy, self.gradients)
