@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parent.parent
 SHORT = ["recipe.iterations=12", "recipe.evaluate_every=5", "recipe.drops=[8]", "recipe.batch_size=50"]
@@ -34,6 +36,14 @@ def run_command() -> Command:
         return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout)
 
     return run
+
+
+@pytest.fixture
+def hydra() -> Iterator[None]:
+    """The configurations of conf/, for Hydra's `compose`."""
+    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from study import config
 from study.compose import Composer
@@ -18,11 +18,7 @@ from study.errors import StudyError
 CONF = Path(__file__).parent.parent / "conf"
 
 
-@pytest.fixture(autouse=True)
-def hydra() -> None:
-    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
-    GlobalHydra.instance().clear()
-    initialize_config_dir(str(CONF), version_base="1.3")
+pytestmark = pytest.mark.usefixtures("hydra")
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from study import config, data
 from study.compose import Composer
@@ -25,8 +25,8 @@ TINY = ["recipe.iterations=2", "recipe.evaluate_every=1", "recipe.batch_size=4",
 
 
 @pytest.fixture(autouse=True)
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Hydra's configurations, and a few random images of the true shape for every data set."""
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra: None) -> Iterator[None]:
+    """A few random images of the true shape for every data set."""
     for name, classes in {"imagenet": 1000, "cifar10-jpeg": 10}.items():
         for folder, label in itertools.product(("train", "test"), range(classes)):
             (tmp_path / name / folder / f"class{label:03}").mkdir(parents=True)
@@ -44,9 +44,6 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(data, "load", load)
     data.split.cache_clear()
-    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
-    GlobalHydra.instance().clear()
-    initialize_config_dir(str(CONF), version_base="1.3")
     yield
     data.split.cache_clear()
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from hydra import compose
 
 from study import config
 from study.config import Cluster
@@ -27,15 +26,15 @@ from tests.conftest import ROOT, SHORT, environment
 
 GIBIBYTE = 2**30
 
+pytestmark = pytest.mark.usefixtures("hydra")
+
 
 def planned(*overrides: str) -> tuple[list[Node], Cluster]:
     """The trainings of dense cells with seeds 0 to 4, which need none of each other."""
-    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
     nodes = []
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for seed in range(5):
-            cell, run = config.read(compose("config", [f"seed={seed}", "method=dense", *SHORT, *overrides]))
-            nodes.append(plan_cell(cell).training)
+    for seed in range(5):
+        cell, run = config.read(compose("config", [f"seed={seed}", "method=dense", *SHORT, *overrides]))
+        nodes.append(plan_cell(cell).training)
     return nodes, run.cluster
 
 

@@ -3,12 +3,10 @@
 import re
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
+from hydra import compose
 
 from study import config
-from study.analysis.grid import CONF, Cell, expected, experiments, head
+from study.analysis.grid import Cell, expected, experiments, head
 from study.record import read_folder
 from tests.conftest import ROOT
 
@@ -45,11 +43,8 @@ def test_published_records_are_the_cells_of_their_grid() -> None:
         ("grasp_cifar10_vgg", ["method=dense", "sparsity=0.9", "seed=0"]),
     ],
 )
-def test_a_cell_is_what_hydra_composes(experiment: str, overrides: list[str]) -> None:
-    OmegaConf.register_new_resolver("cell_name", lambda: "cell", replace=True)
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("config", overrides=[f"experiment={experiment}", *overrides], return_hydra_config=True)
+def test_a_cell_is_what_hydra_composes(experiment: str, overrides: list[str], hydra: None) -> None:
+    composed = compose("config", overrides=[f"experiment={experiment}", *overrides], return_hydra_config=True)
     cell = config.read(composed)[0].model_dump(mode="json")
     assert are_cells_of([cell], expected(experiment))
     assert not are_cells_of([{**cell, "seed": 99}], expected(experiment))
