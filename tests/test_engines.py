@@ -1,6 +1,10 @@
 """Engines compute the same: against torch's own kernels in float64, family by family; in float32 to rounding."""
 
+import copy
+import multiprocessing
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,12 +19,12 @@ from study.models import prunable
 from study.models.blocks import sequential
 from study.models.initialise import initialise
 from study.seeding import stream
-from study.training.engines import choose
+from study.training.engines import choose, kernels, sums
 from study.training.engines.chain import SPARSE_BELOW, sparse_layers
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed
-from study.training.engines.sparse import Sparse
+from study.training.engines.sparse import Sparse, compile_kernels
 from study.training.loop import Outcome, train
 
 SGD = Recipe(
@@ -186,6 +190,35 @@ def test_it_is_equal_bit_for_bit_when_run_again(network: str) -> None:
     (first, curves), (second, curves_again) = run(), run()
     assert curves == curves_again
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def signatures(network: str) -> tuple[int, int, int]:
+    """How many kernels are compiled at first, once they are compiled for a task, and after its training."""
+    model, shape, density, _ = NETWORKS[network]
+    built = models.build(model, torch.Size(shape), 4, 0)
+    task = Task(built, random_mask(built, density), split(shape, torch.float32), SGD, 0)
+    start = copy.deepcopy(built.state_dict())
+
+    def count() -> int:
+        return sum(len(kernel.signatures) for module in (kernels, sums) for kernel in dispatchers(module))
+
+    before = count()
+    compile_kernels(task)
+    assert all(torch.equal(start[name], tensor) for name, tensor in built.state_dict().items())
+    compiled = count()
+    train([task], Sparse)
+    return before, compiled, count()
+
+
+def dispatchers(module: ModuleType) -> list[Any]:
+    return [value for value in vars(module).values() if hasattr(value, "signatures")]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_training_compiles_nothing_after_its_kernels_are(network: str) -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        before, compiled, after = pool.submit(signatures, network).result()
+    assert before < compiled == after
 
 
 @pytest.mark.parametrize("network", NETWORKS)

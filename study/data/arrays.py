@@ -82,6 +82,11 @@ class Part:
         batches = _Batches(self, indices, size, device)
         return list(batches) if 4 * len(indices) * math.prod(self.inputs.shape[1:]) <= KEPT_BYTES else batches
 
+    def first(self, count: int) -> "Part":
+        """The first so many examples, in memory; all where there are fewer."""
+        indices = torch.arange(min(count, len(self)))
+        return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
+
     def on(self, device: torch.device) -> "Part":
         """The same examples, held in the memory of a GPU where they fit."""
         if device.type == "cpu" or not isinstance(self.inputs, Tensor) or not self.are_in_memory:

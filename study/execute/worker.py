@@ -31,10 +31,13 @@ from study.execute.checkpoint import Checkpoints, StopAsked
 from study.lineage import Node, initial, step_function
 from study.models.flops import flops
 from study.models.paths import effective
+from study.plan import companions
 from study.store import Store
 from study.training import engines, memory
+from study.training.engines.chain import sparse_layers
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed, best_size
+from study.training.engines.sparse import Sparse, compile_kernels
 from study.training.loop import Outcome, Point, Snapshot, Snapshots, timed, train
 
 OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
@@ -187,6 +190,8 @@ def _run(
 ) -> None:
     """Train and store, checkpointing in between. Raises StopAsked."""
     arguments, engine = together[0].node.arguments, together[0].engine
+    if engine is Sparse:
+        _compile_once(together[0])
     part = {name: arguments[name] for name in ("since", "until") if name in arguments}
     checkpoints = Checkpoints(
         store,
@@ -216,6 +221,19 @@ def _run(
         store.save_training(one.node.id, weights, _result(one, outcome, len(together)))
         store.remove_checkpoint(one.node.id)
     reported.value = 0
+
+
+_compiled: set[str] = set()
+
+
+def _compile_once(one: Prepared) -> None:
+    """Have kernels compiled before what takes them is metered, once in a process for each kind of training."""
+    task = one.task
+    held_sparse = sorted(sparse_layers(task.network, task.mask))
+    what = json.dumps([companions(one.node), held_sparse])
+    if what not in _compiled:
+        compile_kernels(task)
+        _compiled.add(what)
 
 
 def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:

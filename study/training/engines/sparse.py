@@ -3,13 +3,17 @@
 Each layer is held sparse or dense by its density. What has no kernel here runs in torch, as a part of the chain.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from study.data import Split
+from study.data.arrays import Arrays
 from study.data.augment import augmentation
 from study.models import prunable
 from study.training.engines import kernels
@@ -24,6 +28,19 @@ EVALUATED_AT_ONCE = 7 * LANES
 
 BLOCK = 32
 """How many examples pass through convolutions together."""
+
+
+def compile_kernels(task: Task) -> None:
+    """Have numba compile, or read from its cache, what a task's training calls: an iteration of it on a copy.
+
+    It takes seconds where nothing is cached, and is not a part of the training that comes first.
+    """
+    training, test = (p.first(task.recipe.batch_size) for p in (task.data.arrays.training, task.data.arrays.test))
+    few = torch.arange(task.recipe.batch_size) % len(training)
+    data = Split(Arrays(training, test), few, few)
+    engine = Sparse([replace(task, network=copy.deepcopy(task.network), data=data)])
+    engine.advance(few[None, None], 0)
+    engine.evaluate()
 
 
 class Sparse:
