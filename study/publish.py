@@ -45,7 +45,8 @@ def publish(experiment: str, output: Path, published: Path) -> None:
         for record in records:
             if record.settings["seed"] < MOST_SEEDS and record.sparsity > 0:
                 key = mask_file.key(record)
-                packed = known[key] if key in known else _stored(record, store)
+                packed = _stored(record, store)
+                packed = known.get(key) if packed is None else packed
                 masks |= {} if packed is None else {key: packed}
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=lambda _, names: [name for name in names if not name.endswith(".json")])

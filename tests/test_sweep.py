@@ -67,6 +67,12 @@ def test_every_cell_has_a_whole_record(swept: Path) -> None:
     assert (rests_on["dense"], rests_on["snip"], rests_on["magnitude"]) == (1, 1, 2)
 
 
+def test_layers_stand_in_the_networks_order(swept: Path) -> None:
+    for record in records(swept).values():
+        for by_layer in (record.results.prunable, record.results.kept, record.results.effective, record.results.flops):
+            assert list(by_layer) == ["fc1.weight", "fc2.weight", "output.weight"]
+
+
 def test_trainings_are_shared(swept: Path) -> None:
     assert len(trainings(swept)) == TRAININGS
     dense = {record.trainings[0] for record in records(swept).values() if record.settings["method"]["name"] == "dense"}

@@ -29,6 +29,7 @@ from study.errors import StudyError
 from study.execute import checkpoint
 from study.execute.checkpoint import Checkpoints, StopAsked
 from study.lineage import Node, initial, step_function
+from study.models import prunable
 from study.models.flops import flops
 from study.models.paths import effective
 from study.plan import companions
@@ -237,20 +238,21 @@ def _compile_once(one: Prepared) -> None:
 
 
 def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
-    network, mask, split = one.task.network, one.task.mask, one.task.data
+    network, split = one.task.network, one.task.data
+    mask = {name: one.task.mask[name] for name in prunable(network)}  # in the network's order, which files do not keep
     inputs = split.arrays.training.inputs.shape[1:]
-    prunable = {name: keep.numel() for name, keep in mask.items()}
+    sizes = {name: keep.numel() for name, keep in mask.items()}
     kept = {name: int(keep.sum()) for name, keep in mask.items()}
     operations, points = flops(network, inputs), outcome.curves.iteration
-    iterations, forward = points[-1] - points[0], work.forward(operations, prunable, kept)
+    iterations, forward = points[-1] - points[0], work.forward(operations, sizes, kept)
     trained = work.training(forward, iterations * one.task.recipe.batch_size)
     evaluated = forward * len(points) * (len(split.validation) + len(split.arrays.test))
     return {
-        "prunable": prunable,
+        "prunable": sizes,
         "kept": kept,
         "effective": effective(network, mask, inputs),
         "flops": operations,
-        "bytes": work.sizes(kept, prunable, {name: len(keep) for name, keep in mask.items()}),
+        "bytes": work.sizes(kept, sizes, {name: len(keep) for name, keep in mask.items()}),
         "diverged_at": outcome.diverged_at,
         "curves": asdict(outcome.curves),
         "cost": {
