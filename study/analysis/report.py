@@ -48,7 +48,8 @@ def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[st
         "# The papers' claims, and what was measured",
         INTRODUCTION,
         "Made from the records by `make figures`; `make verify` checks that it is what the published ones say; "
-        "`make report` makes a page of it all to sort and to filter, results/report.html.",
+        "`make report` makes a page of it all to sort and to filter, results/report.html. "
+        "[How to check a number](../docs/check-a-number.md), down to the computation behind it.",
         "## Summary",
         *_summary(findings, study),
         "## How it is decided",
