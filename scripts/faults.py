@@ -282,10 +282,10 @@ def clocks(folder: Path, expected: list[Row], chance: random.Random) -> Row:
     jumps = 0
     while any(driver.poll() is None for driver in drivers):
         time.sleep(chance.uniform(0, 0.2))
-        for claim in folder.glob("store/claims/[!.]*"):
+        for lease in folder.glob("store/leases/[!.]*"):
             with suppress(FileNotFoundError):
                 moment = time.time() + chance.choice((-1, 1)) * chance.uniform(0, 86_400)
-                os.utime(claim, (moment, moment))
+                os.utime(lease, (moment, moment))
                 jumps += 1
         sweep.expect_nothing_run_again()
     for driver in drivers:

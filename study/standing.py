@@ -58,7 +58,7 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
         cells_recorded=len(recorded),
         naive=sum(len(planned.trainings) for planned in plan.cells),
         trainings=len(plan.trainings),
-        running=sum(store.is_claimed(training) for training in missing),
+        running=sum(store.is_leased(training) for training in missing),
         missing=len(missing),
         seconds_left=_seconds_left(missing, speeds, workers),
         joules_left=None if ends[1] is None else (ends[0] or 0.0, ends[1], ends[2] or 0.0),

@@ -4,7 +4,7 @@ trainings/ID/result.json           what the training measured, and the checksum 
 trainings/ID/weights.safetensors   the network at the end, buffers included
 masks/ID.safetensors               a mask, boolean, by layer, sealed; not sealed by earlier versions
 checkpoints/ID.safetensors         a training under way, sealed
-claims/                            who is running a training now (claims.py)
+leases/                            who is running a training now (leases.py)
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from typing import Any
 
 import safetensors.torch
 
-from study.claims import Claims
 from study.errors import Damaged
 from study.files import checksum, json_bytes, new_folder, set_aside, write_atomically
+from study.leases import Leases
 from study.sealed import BrokenSeal, Tensors, seal, unseal, unseal_if_sealed
 
 
@@ -26,7 +26,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._claims = Claims(folder / "claims")
+        self._leases = Leases(folder / "leases")
 
     def has_training(self, training: str) -> bool:
         return self._training(training).is_dir()
@@ -91,13 +91,13 @@ class Store:
             if self.has_training(path.stem):
                 path.unlink(missing_ok=True)
 
-    def claim(self, training: str) -> AbstractContextManager[bool]:
+    def lease(self, training: str) -> AbstractContextManager[bool]:
         """Try to be the one who runs a training, for as long as the block lasts; False where somebody else is."""
-        return self._claims.claim(training)
+        return self._leases.lease(training)
 
-    def is_claimed(self, training: str) -> bool:
+    def is_leased(self, training: str) -> bool:
         """Whether a living process runs a training."""
-        return self._claims.is_claimed(training)
+        return self._leases.is_leased(training)
 
     def _entry(self, training: str) -> dict[str, Any]:
         try:

@@ -69,7 +69,7 @@ def test_a_pack_that_does_not_fit_is_halved(
     assert run(nodes, store, cluster) == {}
     assert sizes == tried
     assert all(store.result(node.id)["curves"]["iteration"] == [0, 5, 10, 12] for node in nodes)
-    assert not any(store.is_claimed(node.id) for node in nodes)
+    assert not any(store.is_leased(node.id) for node in nodes)
 
 
 def test_a_training_that_does_not_fit_alone_fails_with_a_sentence(

@@ -121,7 +121,7 @@ def test_standing_counts_and_estimates_from_what_was_measured(tmp_path: Path) ->
     assert (after.cells_recorded, after.missing) == (1, 5)
     assert after.seconds_left == pytest.approx(8.0)  # four levels wait for each other, SNIP runs beside them
     assert standing(whole, store, set(), 1, NOWHERE).seconds_left == pytest.approx(10.0)
-    with store.claim(plan(cell("snip")).cells[0].training.id):
+    with store.lease(plan(cell("snip")).cells[0].training.id):
         assert standing(whole, store, set(), 1, NOWHERE).running == 1
 
 
@@ -181,7 +181,7 @@ def test_what_somebody_else_runs_is_waited_for_and_taken_over_if_given_up(tmp_pa
     store = Store(tmp_path)
     training = plan(cell("snip")).cells[0].training.id
     queue = Queue(plan(cell("snip")).missing(store, set()), store, pack=1)
-    with store.claim(training):
+    with store.lease(training):
         assert drain(queue) == []
         assert queue.has_work
         assert queue.finished_elsewhere() == []

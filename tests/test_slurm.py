@@ -116,7 +116,7 @@ def test_daemons_killed_under_running_jobs_change_nothing_on_disk(here: Path, tm
     """The controller and the nodes' daemons are killed and come back while the command waits."""
     words = command(*GRID, *SLURM, f"output={tmp_path}")
     driver = subprocess.Popen(words, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True)
-    until(lambda: list(tmp_path.glob("store/claims/*")), "a training under way")
+    until(lambda: list(tmp_path.glob("store/leases/*")), "a training under way")
     assert running()
     for what in "stop", "start":
         cluster(what, "slurmctld")
@@ -177,10 +177,10 @@ def test_requeued_and_out_of_time_in_mid_training_it_ends_with_the_same_bits(
     (job,) = ask("squeue", "--me", "--noheader", "--format=%i").split()
     log: Path = until(lambda: next(there.glob("slurm/*/*_0_log.out"), None), "a log")
 
-    def claimed() -> int | None:
+    def leased() -> int | None:
         """The process that trains."""
-        claims = [json.loads(path.read_text()) for path in there.glob("store/claims/*.json")]
-        return claims[0]["process"] if claims else None
+        leases = [json.loads(path.read_text()) for path in there.glob("store/leases/*.json")]
+        return leases[0]["process"] if leases else None
 
     def stopped(times: int) -> bool:
         return log.read_text(errors="replace").count("those under way checkpointed") == times
@@ -188,7 +188,7 @@ def test_requeued_and_out_of_time_in_mid_training_it_ends_with_the_same_bits(
     until(lambda: list(there.glob("store/checkpoints/*.safetensors")), "a checkpoint")
     ask("scontrol", "requeue", job)
     until(lambda: stopped(1), "a stop for the requeueing")
-    worker = until(claimed, "a worker that goes on")
+    worker = until(leased, "a worker that goes on")
     os.kill(worker, signal.SIGSTOP)  # Slurm looks at time limits every 30 s; the training is not to end before
     ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # less than cluster.signal_seconds: it is signalled
     until(lambda: log.read_text().count("stopping:") == 2, "Slurm's signal")

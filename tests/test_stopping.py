@@ -55,7 +55,7 @@ def test_a_signal_to_all_processes_checkpoints_and_the_same_command_goes_on(
 ) -> None:
     """As Ctrl-C in a terminal sends it, or a scheduler: to the driver, its workers and their fork server alike."""
     process = start(*LONG, f"output={tmp_path}")
-    wait_for(tmp_path, "store/claims/*.json", 2, process)
+    wait_for(tmp_path, "store/leases/*.json", 2, process)
     time.sleep(0.5)
     os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=200)
@@ -72,7 +72,7 @@ def test_a_signal_to_all_processes_checkpoints_and_the_same_command_goes_on(
         assert found is not None
         done[training] = found[1]["iteration"]
         assert done[training] > 0
-        assert not store.is_claimed(training)
+        assert not store.is_leased(training)
     again = run_command(*LONG, f"output={tmp_path}", timeout=400)
     assert again.returncode == 0, again.stderr
     assert results(tmp_path) == results(undisturbed)
@@ -97,7 +97,7 @@ def test_no_more_than_the_interval_is_lost_by_a_kill(undisturbed: Path, tmp_path
 def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     """Its workers are held up, so that it would wait for their checkpoints for ever."""
     process = start(*LONG, f"output={tmp_path}", "recipe.iterations=1000000", "recipe.evaluate_every=1000000")
-    wait_for(tmp_path, "store/claims/*.json", 2, process)
+    wait_for(tmp_path, "store/leases/*.json", 2, process)
     workers = workers_of(process.pid)
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)

@@ -47,7 +47,7 @@ class Queue:
             entry = heapq.heappop(self._ready)
             node = self._missing[entry[-1]]
             most = self._at_most.get(node.id, self._pack)
-            if self._store.is_claimed(node.id):
+            if self._store.is_leased(node.id):
                 self._elsewhere.append(node.id)
             elif not pack or (len(pack) < most and companions(node) == companions(pack[0])):
                 pack.append(node)
@@ -78,7 +78,7 @@ class Queue:
     def finished_elsewhere(self) -> list[str]:
         """Trainings that somebody else has finished; those that somebody else gave up are to be run here."""
         done = [training for training in self._elsewhere if self._store.has_training(training)]
-        free = [t for t in self._elsewhere if t not in done and not self._store.is_claimed(t)]
+        free = [t for t in self._elsewhere if t not in done and not self._store.is_leased(t)]
         self._elsewhere = [t for t in self._elsewhere if t not in done and t not in free]
         for training in free:
             self._push(training)

@@ -134,8 +134,8 @@ def run_pack(
         return run(left[len(left) // 2 :])
 
     precision = engines.computing_in(cluster.precision, torch.device(cluster.device))
-    with suppress(StopAsked), ExitStack() as claims, precision:
-        run([node for node in pack if claims.enter_context(store.claim(node.id))])
+    with suppress(StopAsked), ExitStack() as leases, precision:
+        run([node for node in pack if leases.enter_context(store.lease(node.id))])
     reported.value = 0
     return failures
 

@@ -1,10 +1,10 @@
-"""Claims: who is running a training now, for any number of processes on any number of nodes that share a folder.
+"""Leases: who is running a training now, for any number of processes on any number of nodes that share a folder.
 
-claims/ID.N.json    claim number N on a training; the one with the highest number counts
+leases/ID.N.json    lease number N on a training; the one with the highest number counts
 
 No locks and no clocks of nodes: files are created exclusively, and ages are measured by the file system's own clock.
-To take over a dead owner's claim N is to create claim N + 1, which one process can. So that a claim which was given
-back and taken anew in the meantime is not taken over, the taker then looks whether claim N is still the one it judged.
+To take over a dead owner's lease N is to create lease N + 1, which one process can. So that a lease which was given
+back and taken anew in the meantime is not taken over, the taker then looks whether lease N is still the one it judged.
 """
 
 import json
@@ -26,15 +26,15 @@ EXPIRES_SECONDS = 60.0
 PROBE_SECONDS = 1.0
 
 
-class Claims:
-    """The claims in one folder. An owner is alive where its process is, on this host; elsewhere by its heartbeat."""
+class Leases:
+    """The leases in one folder. An owner is alive where its process is, on this host; elsewhere by its heartbeat."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._probed, self._ahead = -math.inf, 0.0
 
     @contextmanager
-    def claim(self, training: str) -> Iterator[bool]:
+    def lease(self, training: str) -> Iterator[bool]:
         """Try to be the one who runs a training, for as long as the block lasts; False where somebody else is."""
         number = self._take(training)
         if number is None:
@@ -56,17 +56,17 @@ class Claims:
                 if earlier <= number:
                     self._path(training, earlier).unlink(missing_ok=True)
 
-    def is_claimed(self, training: str) -> bool:
+    def is_leased(self, training: str) -> bool:
         """Whether a living process runs a training."""
         numbers = self._numbers(training)
         return bool(numbers) and self._is_alive(self._path(training, numbers[-1]))
 
     def _take(self, training: str) -> int | None:
-        """The number of the claim that is ours now, or None."""
+        """The number of the lease that is ours now, or None."""
         before = self._numbers(training)
         judged = self._content(training, before[-1]) if before else None
         if before and (judged is None or self._is_alive(self._path(training, before[-1]))):
-            return None  # where it was given back just now, others may have claimed anew
+            return None  # where it was given back just now, others may have leased anew
         number = before[-1] + 1 if before else 0
         owner = {"host": host(), "process": os.getpid(), "started": _started(os.getpid()), "token": uuid.uuid4().hex}
         if not create_atomically(self._path(training, number), json_bytes(owner)):
@@ -85,7 +85,7 @@ class Claims:
         except FileNotFoundError:
             return False
         except (ValueError, KeyError, TypeError):
-            pass  # damaged, or not yet written: where links are missing, a claim is created before it has content
+            pass  # damaged, or not yet written: where links are missing, a lease is created before it has content
         try:
             age = self._now() - path.stat().st_mtime
             if age < -HEARTBEAT_SECONDS:
