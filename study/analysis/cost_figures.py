@@ -14,7 +14,7 @@ from study.analysis.cost import BASES
 from study.analysis.cost_tables import known, summary
 from study.analysis.drawing import Panel
 from study.analysis.figures import EXAMPLES
-from study.analysis.load import METHODS, rank
+from study.analysis.load import METHODS, PLAIN, rank
 
 MARKERS = "osD^vPX<>p*h"
 Look = dict[str, dict[str, Any]]
@@ -32,7 +32,7 @@ def panels(cells: pd.DataFrame) -> list[Panel]:
     if known(cells).empty:
         return []
     table = summary(cells)
-    table = table[table["finding"].notna() & table["method"].isin(METHODS.values())]
+    table = table[table["finding"].notna() & table["method"].isin(PLAIN)]
     for _, part in table.groupby(["dataset", "model", "recipe"], sort=False):
         if part[part["sparsity"] > 0]["sparsity"].nunique() > 1:
             look = _look(part)
@@ -60,11 +60,12 @@ def caption(experiment: str, cells: pd.DataFrame) -> str:
 
 
 def _look(table: pd.DataFrame) -> Look:
-    names = sorted(table["method"].unique(), key=rank)
+    """The colours that methods have in the other figures, where dense is a line."""
+    dense = METHODS["dense"]
+    names = sorted(set(table["method"]) - {dense}, key=rank)
     colours = sns.color_palette("colorblind", len(names))
-    return {
-        name: {"color": colour, "marker": marker} for name, colour, marker in zip(names, colours, MARKERS, strict=False)
-    }
+    looks = zip(names, colours, MARKERS, strict=False)
+    return {dense: {"color": "0.25", "marker": "*"}} | {n: {"color": c, "marker": m} for n, c, m in looks}
 
 
 def _finding(table: pd.DataFrame, look: Look, axes: Axes) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from study.analysis import cost
-from study.analysis.load import METHODS, measured, rank
+from study.analysis.load import METHODS, PLAIN, measured, rank
 from study.analysis.reference import MARGIN, Study
 from study.analysis.tables import markdown, write_texts
 from study.energy.carbon import Range, Region, footprint
@@ -126,7 +126,7 @@ def favoured(cells: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     # Controls ask what a mask is worth; nobody would deploy one.
-    plain = summary(cells).query("sparsity > 0").pipe(lambda table: table[table["method"].isin(METHODS.values())])
+    plain = summary(cells).query("sparsity > 0").pipe(lambda table: table[table["method"].isin(PLAIN)])
     for (model, recipe, sparsity), part in plain.groupby(["model", "recipe", "sparsity"]):
         for budget, most in BUDGETS.items():
             within = part[part["total"] <= 100 * most]
@@ -191,7 +191,7 @@ def _to_find(priced: Mapping[str, pd.DataFrame]) -> str:
     rows = []
     for name, cells in priced.items():
         table = summary(cells)
-        pruned = table[(table["sparsity"] > 0) & table["finding"].notna() & table["method"].isin(METHODS.values())]
+        pruned = table[(table["sparsity"] > 0) & table["finding"].notna() & table["method"].isin(PLAIN)]
         for (model, method), part in pruned.groupby(["model", "method"], sort=False):
             ends = part.sort_values("sparsity").iloc[[0, -1]]
             least, most = ends.to_dict("records")

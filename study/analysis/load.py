@@ -27,14 +27,18 @@ METHODS = {
     "magnitude_at_init": "magnitude at init",
     "random": "random",
 }
-ONE_SHOT = "one-shot ticket"
+ONE_SHOT, BY_LAYER = "one-shot ticket", "magnitude by layer"
+PLAIN = [*METHODS.values(), BY_LAYER]
+"""Labels of methods as they are: without a setting that varies, without a control."""
+
 KEY = ["model", "recipe", "method", "sparsity", "seed", "draw"]
 MISSING = "missing"
 
 
 def rank(label: str) -> tuple[int, str, float]:
     """Where a method's label stands in legends and tables: as in METHODS, then by the number that it ends with."""
-    name, _, rest = label.replace(ONE_SHOT, METHODS["lottery_ticket"] + ", one-shot").partition(", ")
+    whole = label.replace(ONE_SHOT, METHODS["lottery_ticket"] + ", one-shot")
+    name, _, rest = whole.replace(BY_LAYER, METHODS["magnitude"] + ", by layer").partition(", ")
     position = list(METHODS.values()).index(name) if name in METHODS.values() else len(METHODS)
     setting, _, number = rest.rpartition(" ")
     return (position, setting, float(number)) if number.isdigit() else (position, rest, 0.0)
@@ -125,8 +129,12 @@ def _labels(cells: list[Cell]) -> list[str]:
         name = method["name"]
         if cell["sparsity"] == 0 and control == "none":
             return METHODS["dense"]
+        told = {"one_shot"}
         parts = [ONE_SHOT if method.get("one_shot") else METHODS.get(name, name)]
-        varying = [setting for setting in method if len(values[name, setting]) > 1 and setting != "one_shot"]
+        if name == "magnitude":
+            told.add("scope")
+            parts = [BY_LAYER] if method.get("scope") == "layer" else parts
+        varying = [setting for setting in method if len(values[name, setting]) > 1 and setting not in told]
         parts += [f"{setting} {method[setting]}" for setting in varying]
         return ", ".join(parts + ([] if control == "none" else [control]))
 

@@ -41,6 +41,8 @@ def test_settings_that_vary_and_controls_are_told_apart(tmp_path: Path) -> None:
         changed(method={"name": "grasp", "scoring_examples": 10}),
         changed(method={"name": "lottery_ticket", "one_shot": True}),
         changed(method={"name": "lottery_ticket", "one_shot": False}),
+        changed(method={"name": "magnitude", "scope": "layer"}),
+        changed(method={"name": "magnitude", "scope": "global"}),
     ]
     assert list(load(folder_of(tmp_path, cells))["method"]) == [
         "SNIP, scoring_examples 10",
@@ -49,6 +51,8 @@ def test_settings_that_vary_and_controls_are_told_apart(tmp_path: Path) -> None:
         "GraSP",
         "one-shot ticket",
         "lottery ticket",
+        "magnitude by layer",
+        "magnitude after training",
     ]
 
 
@@ -68,6 +72,8 @@ def test_labels_are_ranked_by_method_then_by_number() -> None:
         "lottery ticket",
         "one-shot ticket",
         "lottery ticket, reinitialise",
+        "magnitude after training",
+        "magnitude by layer",
         "SNIP",
         "SNIP, scoring_examples 20",
         "SNIP, scoring_examples 100",
