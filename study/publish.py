@@ -45,9 +45,10 @@ def publish(experiment: str, output: Path, published: Path) -> None:
         for record in records:
             if record.settings["seed"] < MOST_SEEDS and record.sparsity > 0:
                 key = mask_file.key(record)
-                packed = _stored(record, store)
-                packed = known.get(key) if packed is None else packed
-                masks |= {} if packed is None else {key: packed}
+                if (packed := _stored(record, store)) is not None:
+                    masks[key] = packed
+                elif key in known:
+                    masks[key] = known[key]
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=lambda _, names: [name for name in names if not name.endswith(".json")])
     told = f"{len(records)} records"
