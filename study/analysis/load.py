@@ -28,6 +28,9 @@ METHODS = {
     "random": "random",
 }
 ONE_SHOT, BY_LAYER = "one-shot ticket", "magnitude by layer"
+VARIANTS = {("lottery_ticket", "one_shot", True): ONE_SHOT, ("magnitude", "scope", "layer"): BY_LAYER}
+"""Values of settings under which a method has another name."""
+
 PLAIN = [*METHODS.values(), BY_LAYER]
 """Labels of methods as they are: without a setting that varies, without a control."""
 
@@ -129,12 +132,9 @@ def _labels(cells: list[Cell]) -> list[str]:
         name = method["name"]
         if cell["sparsity"] == 0 and control == "none":
             return METHODS["dense"]
-        told = {"one_shot"}
-        parts = [ONE_SHOT if method.get("one_shot") else METHODS.get(name, name)]
-        if name == "magnitude":
-            told.add("scope")
-            parts = [BY_LAYER] if method.get("scope") == "layer" else parts
-        varying = [setting for setting in method if len(values[name, setting]) > 1 and setting not in told]
+        named = {setting: VARIANTS.get((name, setting, value)) for setting, value in method.items()}
+        parts = [next(filter(None, named.values()), METHODS.get(name, name))]
+        varying = [s for s in method if len(values[name, s]) > 1 and (name, s) not in {key[:2] for key in VARIANTS}]
         parts += [f"{setting} {method[setting]}" for setting in varying]
         return ", ".join(parts + ([] if control == "none" else [control]))
 
