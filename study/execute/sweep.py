@@ -9,7 +9,7 @@ from pathlib import Path
 
 from study.cell import Cell
 from study.config import Run
-from study.errors import Damaged
+from study.errors import Damaged, StudyError
 from study.execute.pool import Evaluated, Pool
 from study.execute.queue import Queue
 from study.execute.stopping import Stop, Stopped
@@ -104,16 +104,16 @@ def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
 
 
 def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder", stop: Stop) -> None:
-    """Run trainings. Raises Damaged and Stopped, both once the workers have checkpointed what they had in hand."""
+    """Run trainings. Raises StudyError, OSError and Stopped once the workers have checkpointed what they had in hand."""
     cluster = sweep.run.cluster
     queue = Queue(missing, sweep.store, cluster.pack)
     size = min(cluster.workers, len(missing))
     length = {training: iterations(node) for training, node in missing.items()}
     pool = Pool(size, sweep.run.store, cluster)
     with pool, display.progress(sum(length.values())) as show:
-        damage: Damaged | None = None
-        while pool.busy or (queue.has_work and not (damage or stop.is_asked)):
-            if (stop.is_asked or damage) and not pool.is_stopping:
+        trouble: StudyError | OSError | None = None
+        while pool.busy or (queue.has_work and not (trouble or stop.is_asked)):
+            if (stop.is_asked or trouble) and not pool.is_stopping:
                 if stop.is_asked:
                     display.note("stopping: what is under way is being checkpointed; Ctrl-C again stops at once")
                 pool.stop()
@@ -128,14 +128,14 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
                         recorder.finished(training)
                 for training in queue.finished_elsewhere():
                     recorder.finished(training)
-            except Damaged as found:
-                damage = found
+            except (StudyError, OSError) as found:
+                trouble = trouble or found
             cells = f"{len(sweep.records)}/{len(sweep.plan.cells)} cells"
             caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings{recorder.latest}"
             show(sum(length[training] for training in queue.finished) + pool.iterations, caption)
     recorder.give_up(queue.failures)
-    if damage:
-        raise damage
+    if trouble:
+        raise trouble
     if stop.signal_number is not None and queue.has_work:
         done = f"{len(queue.finished)} of {len(missing)} trainings finished"
         raise Stopped(f"stopped: {done}, those under way checkpointed; the same command goes on", stop.signal_number)
