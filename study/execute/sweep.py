@@ -104,7 +104,7 @@ def execute(sweep: Sweep, display: Display, stop: Stop) -> None:
 
 
 def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Recorder", stop: Stop) -> None:
-    """Run trainings. Raises StudyError, OSError and Stopped once the workers have checkpointed what they had in hand."""
+    """Run trainings. Raises StudyError, OSError and Stopped once the workers have checkpointed what they had."""
     cluster = sweep.run.cluster
     queue = Queue(missing, sweep.store, cluster.pack)
     size = min(cluster.workers, len(missing))
