@@ -27,6 +27,7 @@ from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse
+from study.training.engines.streams import Streams, Together
 from study.training.loop import Outcome, Snapshots, train
 from tests.test_engines import ADAM, COLOUR, NETWORKS, PACKED, SGD, split, tasks_of
 
@@ -129,7 +130,8 @@ def test_a_training_goes_on_to_the_same_bits(case: str, after: int, tmp_path: Pa
 
 @pytest.mark.parametrize("recipe", [AUGMENTED, ADAM], ids=["sgd", "adam"])
 @pytest.mark.parametrize("network", ["linear", "convolutions", "residual, batch norm"])
-def test_a_pack_goes_on_to_the_same_bits(network: str, recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", [Packed, Streams])
+def test_a_pack_goes_on_to_the_same_bits(engine: Together, network: str, recipe: Recipe, tmp_path: Path) -> None:
     model, shape = PACKED[network]
     recipe = recipe.model_copy(update=SHORT)
 
@@ -137,9 +139,9 @@ def test_a_pack_goes_on_to_the_same_bits(network: str, recipe: Recipe, tmp_path:
         return tasks_of(model, shape, recipe, torch.float32, (0.02, 1e30, 0.002))
 
     undisturbed, again = fresh(), fresh()
-    expected = train(undisturbed, Packed)
-    saved = interrupted(fresh(), Packed, 5, Store(tmp_path))
-    outcomes = train(again, Packed, saved=[one.snapshot for one in saved])
+    expected = train(undisturbed, engine)
+    saved = interrupted(fresh(), engine, 5, Store(tmp_path))
+    outcomes = train(again, engine, saved=[one.snapshot for one in saved])
     assert [outcome.diverged_at for outcome in outcomes] == [outcome.diverged_at for outcome in expected]
     sound = [0, 2]
     assert_same(*([some[i] for i in sound] for some in (again, outcomes, undisturbed, expected)))  # type: ignore[arg-type]
@@ -158,8 +160,8 @@ def test_of_a_pack_each_goes_on_in_other_company(network: str, tmp_path: Path) -
     undisturbed, again = fresh(), fresh()
     expected = train(undisturbed, Packed)
     saved = interrupted(fresh(), Packed, 5, Store(tmp_path))
-    for company in ([2, 0], [1]):
-        outcomes = train([again[i] for i in company], Packed, saved=[saved[i].snapshot for i in company])
+    for engine, company in ((Streams, [2, 0]), (Packed, [1])):
+        outcomes = train([again[i] for i in company], engine, saved=[saved[i].snapshot for i in company])
         for i, outcome in zip(company, outcomes, strict=True):
             assert outcome.curves.test_loss == pytest.approx(expected[i].curves.test_loss, rel=1e-10)
             for name, tensor in undisturbed[i].network.state_dict().items():

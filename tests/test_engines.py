@@ -19,13 +19,15 @@ from study.models import prunable
 from study.models.blocks import sequential
 from study.models.initialise import initialise
 from study.seeding import stream
-from study.training.engines import choose, kernels, sums
+from study.training.engines import choose, computing_in, kernels, streams, sums
 from study.training.engines.chain import SPARSE_BELOW, sparse_layers
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse, compile_kernels
+from study.training.engines.streams import Streams, Together, fastest
 from study.training.loop import Outcome, train
+from study.training.names import Precision
 
 SGD = Recipe(
     optimizer="sgd",
@@ -300,6 +302,64 @@ def test_in_float64_each_of_a_pack_equals_itself_alone(network: str, recipe: Rec
     for task, outcome, single in zip(together, outcomes, alone, strict=True):
         (expected,) = train([single], Dense)
         assert_equal((single.network, expected), (task.network, outcome), tolerance=1e-10)
+
+
+@pytest.mark.parametrize("engine", [Dense, Packed])
+@pytest.mark.parametrize("network", PACKED)
+def test_in_bf16_training_goes_as_in_float32_but_for_rounding(network: str, engine: type[Dense] | type[Packed]) -> None:
+    model, shape = PACKED[network]
+
+    def losses(precision: Precision) -> list[float | None]:
+        with computing_in(precision, torch.device("cpu")):
+            (outcome,) = train(tasks_of(model, shape, ADAM, torch.float32, (ADAM.learning_rate,)), engine)
+        return outcome.curves.train_loss[1:]
+
+    full, rounded = losses("float32"), losses("bf16")
+    assert rounded != full
+    assert rounded == pytest.approx(full, rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("network", PACKED)
+def test_on_streams_each_is_bit_for_bit_a_pack_of_one(network: str) -> None:
+    model, shape = PACKED[network]
+    rates = (0.02, 1e30, 0.002)
+    together, alone = (tasks_of(model, shape, SGD, torch.float32, rates) for _ in range(2))
+    for task, outcome, single in zip(together, train(together, Streams), alone, strict=True):
+        (expected,) = train([single], Packed)
+        assert (outcome.curves, outcome.diverged_at) == (expected.curves, expected.diverged_at)
+        if expected.diverged_at is None:  # else it is trained on, in company
+            for name, tensor in single.network.state_dict().items():
+                assert torch.equal(tensor, task.network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("speeds", "limit", "expected"),
+    [
+        ({1: (10, 0), 2: (11, 11)}, 8, (Packed, 1)),  # no faster by the factor
+        ({1: (10, 0), 2: (12, 15), 4: (30, 16), 8: (32, 29)}, 8, (Packed, 4)),
+        ({1: (10, 0), 2: (12, 15), 4: (30, 16)}, 4, (Packed, 4)),
+        ({1: (10, 0), 2: (12, 15), 4: (0, 16)}, 16, (Streams, 2)),  # memory ran out
+        ({1: (0, 0)}, 16, (Packed, 1)),
+    ],
+)
+def test_on_a_gpu_trainings_are_laid_out_as_a_trial_was_fastest(
+    speeds: dict[int, tuple[float, float]],
+    limit: int,
+    expected: tuple[type, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (task,) = tasks_of(*PACKED["linear"], SGD, torch.float32, (0.1,))
+    task.network.to("meta")  # stands for a GPU
+    monkeypatch.setattr(streams, "_speed", lambda way, task, size: speeds[size][way is Streams])
+    assert fastest(task, limit) == expected
+
+
+@pytest.mark.parametrize("way", [Packed, Streams])
+def test_the_trial_leaves_the_task_as_it_was(way: Together) -> None:
+    (task,) = tasks_of(*PACKED["residual, batch norm"], SGD, torch.float32, (0.1,))
+    before = copy.deepcopy(task.network.state_dict())
+    assert streams._speed(way, task, 2) > 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in task.network.state_dict().items())
 
 
 def test_one_of_a_pack_that_diverges_changes_nothing_for_the_others() -> None:

@@ -64,7 +64,7 @@ def test_a_pack_that_does_not_fit_is_halved(
     limited = holding_at_most(limit, sizes)
     monkeypatch.setattr(engines, "Packed", limited)
     monkeypatch.setattr(worker, "Packed", limited)
-    monkeypatch.setattr(worker, "best_size", lambda task, most: most)
+    monkeypatch.setattr(worker, "fastest", lambda task, most: (limited, most))
     store = Store(tmp_path)
     assert run(nodes, store, cluster) == {}
     assert sizes == tried
@@ -79,6 +79,7 @@ def test_a_training_that_does_not_fit_alone_fails_with_a_sentence(
     limited = holding_at_most(0, [])
     monkeypatch.setattr(engines, "Packed", limited)
     monkeypatch.setattr(worker, "Packed", limited)
+    monkeypatch.setattr(worker, "fastest", lambda task, most: (limited, most))
     assert run(nodes[:2], Store(tmp_path), cluster) == {node.id: OUT_OF_MEMORY for node in nodes[:2]}
 
 

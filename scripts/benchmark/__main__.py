@@ -45,7 +45,7 @@ def main() -> None:
     meter = add("meter", "What metering energy and counting operations cost, beside the training that they are of.")
     meter.add_argument("--rounds", type=int, default=7, help="measurements of each (default 7)")
 
-    gpu = add("gpu", "Trainings a second on a GPU: eager, as a CUDA graph, packed, in each precision; a plain loop.")
+    gpu = add("gpu", "Trainings a second on a GPU: eager, as CUDA graphs, in each precision; a plain loop.")
     gpu.add_argument("--device", default="cuda", help="torch's name (default cuda)")
     gpu.add_argument("--seconds", type=float, default=2.0, help="time of one measurement (default 2)")
     gpu.add_argument("--models", nargs="*", help="of the cases' (default all)")

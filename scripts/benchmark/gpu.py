@@ -1,4 +1,4 @@
-"""Replica-iterations a second on a GPU: eager, as a CUDA graph, packed, in each precision, beside a plain loop."""
+"""Replica-iterations a second on a GPU: eager, as CUDA graphs alone, stacked and on streams, beside a plain loop."""
 
 import copy
 import os
@@ -23,6 +23,7 @@ from study.training.engines import computing_in
 from study.training.engines.dense import Dense
 from study.training.engines.engine import STRETCH, Engine, Task
 from study.training.engines.packed import Packed
+from study.training.engines.streams import Streams
 from study.training.names import Precision
 
 CASES = {
@@ -71,9 +72,11 @@ def measure(model: str, device: torch.device, seconds: float) -> Iterator[Row]:
     for precision in get_args(Precision) if device.type == "cuda" else ("float32",):
         with computing_in(precision, device):
             floor = operations * task.recipe.batch_size / _operations_a_second(device)
-            for name, size in [("eager", 1), *(("packed" if size > 1 else "graph", size) for size in sizes)]:
+            ways = [("eager", Dense, 1), ("graph", Packed, 1)]
+            ways += [way for size in sizes[1:] for way in (("packed", Packed, size), ("streams", Streams, size))]
+            for name, way, size in ways:
                 with suppress(torch.OutOfMemoryError):
-                    engine = (Dense if name == "eager" else Packed)(_replicas(task, size))
+                    engine = way(_replicas(task, size))
                     found = _rate(lambda steps, engine=engine: _advance(engine, task, steps), size, seconds, device)
                     times = found["replica-iterations / s"] / plain["replica-iterations / s"]
                     row = {"network": model, "as": name, "replicas": size, "precision": precision, **found}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -107,8 +108,14 @@ class Part:
         return self._normalise(torch.arange(256, dtype=torch.uint8).expand(len(self.mean), 1, 256)).squeeze(1)
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        mean, std = (torch.tensor(values, device=pixels.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        mean, std = _constant(self.mean, pixels.device), _constant(self.std, pixels.device)
         return pixels.float().div_(255).sub_(mean).div_(std)
+
+
+@cache
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers by channel, laid down on a device once: while a CUDA graph is captured nothing can be copied there."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 @dataclass(frozen=True)

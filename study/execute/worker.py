@@ -36,9 +36,10 @@ from study.plan import companions
 from study.store import Store
 from study.training import engines, memory
 from study.training.engines.chain import sparse_layers
-from study.training.engines.engine import Task
-from study.training.engines.packed import Packed, best_size
+from study.training.engines.engine import Engine, Task
+from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse, compile_kernels
+from study.training.engines.streams import fastest
 from study.training.loop import Outcome, Point, Snapshot, Snapshots, timed, train
 
 OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
@@ -49,6 +50,8 @@ UNCOUNTED = ("seed", "sparsity", "kept", "spared")
 
 Points = dict[str, list[Point]]
 """What was measured of each training since it was last told."""
+
+Runner = Callable[[Sequence[Task]], Engine]
 
 
 def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cluster: Cluster) -> None:
@@ -115,9 +118,9 @@ def run_pack(
         for node in nodes:
             with failing([node]):
                 prepared.append(_prepare(node, store, cluster))
-        for together in _side_by_side(prepared):
+        for runner, together in _side_by_side(prepared):
             with failing([one.node for one in together]):
-                _run(together, store, cluster, reported, stopping, tell)
+                _run(runner, together, store, cluster, reported, stopping, tell)
 
     def run(nodes: list[Node]) -> None:
         left = [node for node in nodes if not (node.id in failures or store.has_training(node.id))]
@@ -172,16 +175,18 @@ def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
     return Prepared(node, task, engine, masking + saved.masking, saved.snapshot)
 
 
-def _side_by_side(prepared: list[Prepared]) -> Iterator[list[Prepared]]:
+def _side_by_side(prepared: list[Prepared]) -> Iterator[tuple[Runner, list[Prepared]]]:
     """Those that go on from one iteration, as many together as train fastest so; one by one where the engine must."""
     for _, alike in groupby(sorted(prepared, key=lambda one: one.done), key=lambda one: one.done):
         group = list(alike)
-        packs = len(group) > 1 and group[0].engine is Packed
-        size = best_size(group[0].task, len(group)) if packs else 1
-        yield from (group[i : i + size] for i in range(0, len(group), size))
+        engine: Runner = group[0].engine
+        packs = len(group) > 1 and engine is Packed
+        runner, size = fastest(group[0].task, len(group)) if packs else (engine, 1)
+        yield from ((runner, group[i : i + size]) for i in range(0, len(group), size))
 
 
 def _run(
+    runner: Runner,
     together: list[Prepared],
     store: Store,
     cluster: Cluster,
@@ -215,7 +220,7 @@ def _run(
         told[:] = [count + len(new) for count, new in zip(told, points, strict=True)]
 
     saved = [one.saved for one in together if one.saved]
-    outcomes = train([one.task for one in together], engine, after_stretch, after_evaluation, saved=saved, **part)
+    outcomes = train([one.task for one in together], runner, after_stretch, after_evaluation, saved=saved, **part)
     for one, outcome in zip(together, outcomes, strict=True):
         network = one.task.network
         weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}

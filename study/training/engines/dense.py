@@ -43,7 +43,8 @@ class Dense:
         torch._foreach_mul_(self._weights, self._kept)
 
     def advance(self, batches: Tensor, since: int) -> None:
-        for iteration, (indices,) in enumerate(batches, start=since + 1):
+        beside_data = batches.to(self._training.labels.device)
+        for iteration, (indices,) in enumerate(beside_data, start=since + 1):
             batch = self._training.batch(indices, self._device)
             inputs = _channels_last(self._augment(iteration, batch.inputs))
             loss = cross_entropy(self._network(inputs), batch.labels)

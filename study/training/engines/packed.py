@@ -9,10 +9,7 @@ tables, and a counter says which row is next. On a GPU it is captured once as a 
 host waits for nothing within a stretch.
 """
 
-import copy
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +20,9 @@ from study.data.arrays import Part
 from study.data.augment import draw, shift
 from study.models import prunable
 from study.seeding import stream
-from study.training import memory
 from study.training.engines.engine import STRETCH, Evaluation, State, Task, learning_rate
 
 EVALUATION_BATCH = 500
-
-TRIAL_STEPS = 10
-WORTH_DOUBLING = 1.1
-"""A pack is doubled where that makes all of it faster by this factor."""
 
 WARM_UP_STEPS = 3
 """Steps that torch wants run before it captures one."""
@@ -46,6 +38,8 @@ class Packed:
         self._device = next(self._network.parameters()).device
         arrays = tasks[0].data.arrays
         self._training, self._test = arrays.training.on(self._device), arrays.test.on(self._device)
+        outside = arrays.training.black() if self._recipe.augment == "flip_crop" else torch.zeros(1, 1, 1)
+        self._outside = outside.to(self._device)
         parameters, self._buffers = stack_module_state([task.network for task in tasks])
         self._flat = _Flat({name: parameter.detach() for name, parameter in parameters.items()})
         masks = {name: torch.stack([task.mask[name] for task in tasks]) for name in tasks[0].mask}
@@ -122,19 +116,24 @@ class Packed:
         self._row.zero_()
 
     def _captured(self) -> Callable[[], None]:
-        """The step as a CUDA graph. The steps that warm it up are undone."""
+        """The step as a CUDA graph. The steps that warm it up are undone.
+
+        It is captured on the stream that it is replayed on, unless that is the default one: cuBLAS has a workspace for
+        each stream, which graphs that run at the same time must not share.
+        """
         state = [self._flat.values, self._first, self._second, self._losses, self._steps, self._row]
         state += self._buffers.values()
         before = [tensor.clone() for tensor in state]
-        side = torch.cuda.Stream(self._device)
-        side.wait_stream(torch.cuda.current_stream(self._device))
+        here, default = torch.cuda.current_stream(self._device), torch.cuda.default_stream(self._device)
+        side = torch.cuda.Stream(self._device) if here == default else here
+        side.wait_stream(here)
         with torch.cuda.stream(side):
             for _ in range(WARM_UP_STEPS):
                 self._row.zero_()
                 self._step()
-        torch.cuda.current_stream(self._device).wait_stream(side)
+        here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=side):
             self._step()
         for tensor, value in zip(state, before, strict=True):
             tensor.copy_(value)
@@ -145,8 +144,7 @@ class Packed:
         row = {name: table.index_select(0, self._row).squeeze(0) for name, table in self._tables.items()}
         inputs, labels = self._examples(self._training, row["indices"])
         if "flips" in row:
-            outside = self._training.black() if self._recipe.augment == "flip_crop" else torch.zeros(1, 1, 1)
-            moved = shift(inputs.flatten(0, 1), outside, row["flips"].flatten(), row["shifts"].flatten(0, 1))
+            moved = shift(inputs.flatten(0, 1), self._outside, row["flips"].flatten(), row["shifts"].flatten(0, 1))
             inputs = moved.view(inputs.shape)
         gradients, losses = vmap(grad_and_value(self._loss))(self._flat.parameters, self._buffers, inputs, labels)
         self._update(self._flat.joined(gradients), row["rates"].unsqueeze(1))
@@ -196,35 +194,6 @@ class Packed:
 def can_pack(network: nn.Module) -> bool:
     """Whether torch can stack a network's layers: vmap has no rule for recurrent ones."""
     return not any(isinstance(module, nn.RNNBase) for module in network.modules())
-
-
-def best_size(task: Task, limit: int) -> int:
-    """How many replicas of a task train fastest together, by a short trial: doubled while it helps and memory lasts."""
-    best, speed, size = 1, 0.0, 1
-    while size <= limit:
-        try:
-            faster = size / _seconds_per_step(task, size)
-        except Exception as error:
-            if not memory.ran_out(error):
-                raise
-            memory.give_back()
-            return best
-        if faster < speed * WORTH_DOUBLING:
-            return best
-        best, speed, size = size, faster, 2 * size
-    return best
-
-
-def _seconds_per_step(task: Task, size: int) -> float:
-    engine = Packed([replace(task, network=copy.deepcopy(task.network)) for _ in range(size)])
-    batches = task.data.training[: task.recipe.batch_size].expand(TRIAL_STEPS, size, -1)
-    engine.evaluate()
-    engine.advance(batches, 0)
-    engine.losses()  # waits for the device
-    begun = time.perf_counter()
-    engine.advance(batches, 0)
-    engine.losses()
-    return (time.perf_counter() - begun) / TRIAL_STEPS
 
 
 class _Flat:
