@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 
 import torch
 from torch import Tensor
 
-from study.cell import Recipe
 from study.energy import meter
 from study.energy.meter import Spent
 from study.seeding import stream
@@ -62,6 +60,13 @@ class Outcome:
     diverged_at: int | None = None
     training: Spent = field(default_factory=Spent)
     evaluation: Spent = field(default_factory=Spent)
+
+    def note(self, iteration: int, train_loss: float | None, held_out: tuple[Evaluation, Evaluation]) -> None:
+        """Add an evaluation, unless one before it has found the training diverged."""
+        if self.diverged_at is None:
+            self.curves.add(iteration, train_loss, *held_out)
+            if train_loss is not None and not math.isfinite(train_loss):
+                self.diverged_at = iteration
 
 
 @dataclass(frozen=True)
@@ -114,13 +119,12 @@ def train(
         running = engine(tasks)
         if saved:
             running.restore([one.state for one in saved])
-    order = islice(_order_of_all(tasks), iteration, last)
+    orders = [_Order(task, iteration) for task in tasks]
 
     def evaluate(losses: Sequence[float | None]) -> None:
         with timed([outcome.evaluation for outcome in outcomes]):
             for outcome, loss, held_out in zip(outcomes, losses, running.evaluate(), strict=True):
-                if outcome.diverged_at is None:
-                    outcome.curves.add(iteration, loss, *held_out)
+                outcome.note(iteration, loss, held_out)
         after_evaluation(outcomes)
 
     def snapshots() -> list[Snapshot]:
@@ -135,18 +139,15 @@ def train(
         while iteration < stop:
             clock = time.monotonic()
             with timed(training):
-                batches = torch.stack(list(islice(order, min(stretch, stop - iteration))))
-                running.advance(batches, iteration)
-            iteration += len(batches)
+                count = min(stretch, stop - iteration)
+                running.advance(torch.stack([order.next(count) for order in orders], dim=1), iteration)
+            iteration += count
             stretch = _next_stretch(stretch, time.monotonic() - clock)
             with timed(training):
                 after_stretch(iteration, snapshots)
         with timed(training):
             losses = [loss / (stop - begun) for loss in running.losses()]
         evaluate(losses)
-        for outcome, loss in zip(outcomes, losses, strict=True):
-            if outcome.diverged_at is None and not math.isfinite(loss):
-                outcome.diverged_at = iteration
         begun = stop
     running.finish()
     return outcomes
@@ -171,18 +172,20 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _order_of_all(tasks: Sequence[Task]) -> Iterator[Tensor]:
-    """The batches of all tasks (tasks, batch), iteration by iteration."""
-    orders = [_order(task.data.training, task.recipe, task.seed) for task in tasks]
-    return (torch.stack(batches) for batches in zip(*orders, strict=True))
+class _Order:
+    """A task's batches after an iteration: permutation after permutation, all full: one may span two epochs."""
 
+    def __init__(self, task: Task, iteration: int) -> None:
+        self._indices, self._batch = task.data.training, task.recipe.batch_size
+        self._random, self._left = stream(task.seed, "order"), task.data.training[:0]
+        for begun in range(0, iteration, STRETCH):
+            self.next(min(STRETCH, iteration - begun))
 
-def _order(indices: Tensor, recipe: Recipe, seed: int) -> Iterator[Tensor]:
-    """Indices of each batch: permutation after permutation, every batch full, one batch may span two epochs."""
-    order = stream(seed, "order")
-    left = indices[:0]
-    for _ in range(recipe.iterations):
-        while len(left) < recipe.batch_size:
-            left = torch.cat([left, indices[torch.randperm(len(indices), generator=order)]])
-        batch, left = left[: recipe.batch_size], left[recipe.batch_size :]
-        yield batch
+    def next(self, count: int) -> Tensor:
+        """The next batches: indices (count, batch)."""
+        wanted = count * self._batch
+        while len(self._left) < wanted:
+            shuffled = self._indices[torch.randperm(len(self._indices), generator=self._random)]
+            self._left = torch.cat([self._left, shuffled])
+        batches, self._left = self._left[:wanted], self._left[wanted:]
+        return batches.view(count, self._batch)
