@@ -36,10 +36,13 @@ setup: $(VENV)/run.stamp ## make the virtual environment
 data: setup ## fetch and verify a data set: make data DATASET=cifar10
 	@$(BIN)/python -m study.data.fetch $(DATASET)
 
+CELLS = $(filter-out cluster.%,$(ARGS))
+STATUS = make status EXP=$(EXP)$(if $(filter-out outputs,$(OUTPUT)), OUTPUT=$(OUTPUT))$(if $(CELLS), ARGS='$(strip $(CELLS))')
+
 sweep: setup ## run an experiment, then its table and figure; again: only what is missing
 	@$(BIN)/python -m study.train experiment=$(EXP) output=$(OUTPUT) cluster=$(CLUSTER) $(ARGS)
 ifneq (,$(findstring cluster.wait=false,$(ARGS)))
-	@echo "next: make status EXP=$(EXP) tells how far it is; the same command, with cluster.wait=true, shows the results"
+	@echo "next: $(STATUS) tells how far it is; the same command, with cluster.wait=true, shows the results"
 else
 	@$(BIN)/python -m study.analysis --records $(OUTPUT)/records $(EXP)
 	@echo "next: look at results/figures/$(EXP).png, or run one cell: $(BIN)/python -m study.train method=snip sparsity=0.99 seed=0"

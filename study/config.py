@@ -88,7 +88,7 @@ class LocalGpus(ManyGpus):
     def _one_worker_a_gpu(cls, content: dict[str, Any]) -> dict[str, Any]:
         found = torch.cuda.device_count()
         if not found:
-            raise ValueError("cluster=local_gpus needs GPUs and torch finds none here: leave cluster=local")
+            raise ValueError("torch finds no GPUs here: leave cluster=local")
         gpus = content.get("gpus") or found
         if isinstance(gpus, int) and gpus > found:
             raise ValueError(f"cluster.gpus={gpus} are more than the {found} that torch finds here")

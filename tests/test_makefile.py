@@ -24,6 +24,21 @@ def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["EXP=e", "ARGS=cluster.wait=false"], "make status EXP=e tells"),
+        (
+            ["EXP=e", "OUTPUT=o", "ARGS=seed=0,1 cluster.wait=false cluster.partition=p sparsity=0.9"],
+            "make status EXP=e OUTPUT=o ARGS='seed=0,1 sparsity=0.9' tells",
+        ),
+    ],
+)
+def test_after_sending_the_command_that_follows_it_is_told(words: list[str], expected: str) -> None:
+    planned = make(ROOT, "--dry-run", "sweep", "CLUSTER=slurm", *words)
+    assert f"next: {expected}" in planned.stdout
+
+
 def test_clean_deletes_no_result(checkout: Path) -> None:
     assert make(checkout, "clean").returncode == 0
     assert not (checkout / ".venv").exists()

@@ -68,7 +68,7 @@ def test_a_mistake_is_one_line(mistake: str, tmp_path: Path, run_command: Comman
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_without_a_gpu_local_gpus_is_refused(run_command: Command) -> None:
-    assert_one_line(run_command("cluster=local_gpus"), "cluster=local_gpus needs GPUs and torch finds none here")
+    assert_one_line(run_command("cluster=local_gpus"), "cluster: torch finds no GPUs here: leave cluster=local")
 
 
 def test_without_slurm_its_cluster_is_refused(tmp_path: Path) -> None:
