@@ -1,5 +1,7 @@
 """What a GPU would refuse, seen without one: torch's meta device stands for it, whose tensors have shapes alone."""
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +22,7 @@ from study.training.engines import dense
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import WARM_UP_STEPS, Packed
+from tests.conftest import ROOT, environment
 
 GPU = torch.device("meta")
 
@@ -105,3 +108,19 @@ def test_a_dense_step_mixes_no_devices(model: Model, augment: str, monkeypatch: 
     engine = Dense(tasks(model, augment, torch.uint8)[:1])
     with OneDevice(may_copy=True):
         engine.advance(torch.zeros(4, 1, 12, dtype=torch.int64), 0)
+
+
+def test_what_workers_are_forked_from_asks_nothing_of_cuda() -> None:
+    """A process that has, even whether there is a GPU, can't be forked to ones that use it."""
+    code = """
+import importlib, sys, torch
+def refuse(*_):
+    sys.exit("CUDA was asked for something")
+for name in ("is_available", "device_count", "init", "_lazy_init", "current_device", "get_device_properties"):
+    setattr(torch.cuda, name, refuse)
+from study.execute.forkserver import PRELOADED
+for name in PRELOADED:
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
