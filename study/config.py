@@ -71,6 +71,17 @@ class Cluster(Settings):
         return self
 
 
+class Local(Cluster):
+    """This machine."""
+
+    @model_validator(mode="after")
+    def _device_is_there(self) -> "Local":
+        kind, _, ordinal = self.device.partition(":")
+        if kind == "cuda" and int(ordinal or 0) >= torch.cuda.device_count():
+            raise ValueError(f"torch finds no GPU {self.device} here: leave out cluster.device")
+        return self
+
+
 class ManyGpus(Cluster):
     """Workers that have a GPU each, where there are `gpus`."""
 
@@ -135,7 +146,7 @@ def _derived(content: dict[str, Any], **settings: Any) -> dict[str, Any]:
     return {**content, **settings}
 
 
-CLUSTERS: dict[str, type[Cluster]] = {"local": Cluster, "local_gpus": LocalGpus, "slurm": Slurm}
+CLUSTERS: dict[str, type[Cluster]] = {"local": Local, "local_gpus": LocalGpus, "slurm": Slurm}
 
 
 class Wandb(Settings):

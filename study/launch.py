@@ -16,7 +16,7 @@ from study.execute.stopping import on_signals
 from study.execute.sweep import Sweep, open_sweep, run_here
 from study.life import life
 from study.slurm import sweep as slurm
-from study.terminal import Display
+from study.terminal import Display, counted
 
 
 def run_cell(configuration: DictConfig) -> float | None:
@@ -71,5 +71,5 @@ def _run(sweep: Sweep) -> bool:
 
 def _accuracy(sweep: Sweep, cell: str) -> float:
     if cell in sweep.failures:
-        raise CellsFailed(f"{len(sweep.failures)} cells failed; run again to try only them")
+        raise CellsFailed(f"{counted(len(sweep.failures))} failed; run again to try only what failed")
     return sweep.records[cell].results.test_accuracy

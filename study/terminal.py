@@ -26,7 +26,7 @@ class Display:
     def plan(self, name: str, standing: Standing) -> None:
         """One line on the cells, one on the trainings, one on the time."""
         done, pending = standing.cells_recorded, standing.cells - standing.cells_recorded
-        self.console.print(f"[bold]{name}[/bold]: {_cells(standing.cells)}, {done} done, {pending} to do")
+        self.console.print(f"[bold]{name}[/bold]: {counted(standing.cells)}, {done} done, {pending} to do")
         saved = f"{standing.naive} if each cell ran alone, {standing.trainings} shared"
         self.console.print(f"trainings: {saved}; {standing.running} running, {standing.missing} missing")
         if standing.missing and standing.seconds_left is not None:
@@ -77,9 +77,9 @@ class Display:
                 f"at the lowest validation loss (iteration {results.early_stop_iteration})"
             )
         if todo == 0:
-            self.note(f"nothing to do: {_cells(len(records))} recorded in {folder}")
+            self.note(f"nothing to do: {counted(len(records))} recorded in {folder}")
         else:
-            self.note(f"{_cells(len(records))} recorded in {folder}, after {duration(seconds)}")
+            self.note(f"{counted(len(records))} recorded in {folder}, after {duration(seconds)}")
 
     @contextmanager
     def progress(self, iterations: int) -> Iterator[Callable[[int, str], None]]:
@@ -107,7 +107,8 @@ def _title(record: Record) -> str:
     return f"{settings['method']['name']} at sparsity {settings['sparsity']:g}, seed {settings['seed']}"
 
 
-def _cells(number: int) -> str:
+def counted(number: int) -> str:
+    """So many cells."""
     return "1 cell" if number == 1 else f"{number} cells"
 
 

@@ -67,8 +67,16 @@ def test_a_mistake_is_one_line(mistake: str, tmp_path: Path, run_command: Comman
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_without_a_gpu_local_gpus_is_refused(run_command: Command) -> None:
-    assert_one_line(run_command("cluster=local_gpus"), "cluster: torch finds no GPUs here: leave cluster=local")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("cluster=local_gpus", "cluster: torch finds no GPUs here: leave cluster=local"),
+        ("cluster.device=cuda", "cluster: torch finds no GPU cuda here: leave out cluster.device"),
+        ("cluster.device=cuda:1", "cluster: torch finds no GPU cuda:1 here: leave out cluster.device"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused(setting: str, message: str, run_command: Command) -> None:
+    assert_one_line(run_command(setting), message)
 
 
 def test_without_slurm_its_cluster_is_refused(tmp_path: Path) -> None:
@@ -125,7 +133,7 @@ def broken(start, sparsity):
     done = run_in(copied_tree, "-m", "method=broken,snip", "seed=0,1", "name=trial", "cluster.pack=4", *SHORT)
     assert done.returncode == 1
     assert done.stdout.count("RuntimeError: boom") == 2
-    assert done.stderr.splitlines()[-1] == "error: 2 cells failed; run again to try only them"
+    assert done.stderr.splitlines()[-1] == "error: 2 cells failed; run again to try only what failed"
     records = read_folder(copied_tree / "out" / "records" / "trial")
     assert [record.settings["method"]["name"] for record in records] == ["snip", "snip"]
 
