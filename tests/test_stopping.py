@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from tests.conftest import ROOT, Command, command, environment
 
 LONG = ["-m", "method=dense,random", "sparsity=0.5", "seed=0", "name=trial", "wandb.mode=disabled"]
 LONG += ["recipe.iterations=1500", "recipe.evaluate_every=1000", "recipe.batch_size=50", "cluster.workers=2"]
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Here and in what is started from here: a shell's background, where tests may run, ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def results(output: Path) -> list[dict[str, object]]:
