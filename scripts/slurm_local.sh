@@ -71,7 +71,7 @@ SchedulerParameters=batch_sched_delay=1,sched_interval=5,sched_min_interval=1000
 SlurmdParameters=config_overrides
 ReturnToService=2
 JobRequeue=1
-KillWait=5
+KillWait=60
 OverTimeLimit=0
 CompleteWait=0
 SlurmctldTimeout=60
