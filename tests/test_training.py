@@ -14,10 +14,10 @@ from study.data.augment import augmentation, draw, shift
 from study.models import prunable
 from study.seeding import stream
 from study.training.engines.dense import Dense, evaluate
-from study.training.engines.engine import learning_rate
+from study.training.engines.engine import Runner, learning_rate
 from study.training.engines.sparse import Sparse
 from study.training.loop import Curves
-from tests.training import Runs, train
+from tests.training import train
 
 ENGINES = pytest.mark.parametrize("engine", [Dense, Sparse], ids=["dense", "sparse"])
 
@@ -98,7 +98,7 @@ def plain_loop(network: nn.Module, mask: dict[str, torch.Tensor], data: Split, r
 
 @ENGINES
 @pytest.mark.parametrize("recipe", [ADAM, SGD, WARMED], ids=["adam", "sgd", "warmed"])
-def test_training_equals_a_plain_loop_in_float64(recipe: Recipe, engine: Runs) -> None:
+def test_training_equals_a_plain_loop_in_float64(recipe: Recipe, engine: Runner) -> None:
     data, ours, plain = toy_split(), toy_network(), toy_network()
     mask = toy_mask(ours)
     train(ours, mask, data, recipe, seed=0, engine=engine)
@@ -125,7 +125,7 @@ def test_pruned_weights_are_zero_whenever_they_are_used_and_at_the_end(recipe: R
 
 
 @ENGINES
-def test_a_diverging_training_stops_and_says_where_with_its_pruned_weights_zero(engine: Runs) -> None:
+def test_a_diverging_training_stops_and_says_where_with_its_pruned_weights_zero(engine: Runner) -> None:
     recipe = SGD.model_copy(update={"learning_rate": 1e200})
     network = toy_network()
     mask = toy_mask(network)
@@ -161,7 +161,7 @@ def test_evaluation_weighs_every_example_the_same_whatever_the_last_batch() -> N
 
 
 @ENGINES
-def test_the_data_order_follows_the_seed_and_seed_zero_is_a_seed(engine: Runs) -> None:
+def test_the_data_order_follows_the_seed_and_seed_zero_is_a_seed(engine: Runner) -> None:
     def end(seed: int) -> torch.Tensor:
         network = toy_network()
         train(network, toy_mask(network), toy_split(), ADAM, seed, engine=engine)
@@ -172,7 +172,7 @@ def test_the_data_order_follows_the_seed_and_seed_zero_is_a_seed(engine: Runs) -
 
 
 @ENGINES
-def test_a_training_can_mask_parameters_that_are_not_ranked_by_default(engine: Runs) -> None:
+def test_a_training_can_mask_parameters_that_are_not_ranked_by_default(engine: Runner) -> None:
     network = toy_network()
     mask = {**toy_mask(network), "0.bias": torch.arange(8) < 3}
     train(network, mask, toy_split(), SGD, seed=0, engine=engine)
@@ -246,7 +246,7 @@ def test_augmentation_reaches_training_and_not_evaluation() -> None:
 
 
 @ENGINES
-def test_a_training_in_two_parts_is_the_training(engine: Runs) -> None:
+def test_a_training_in_two_parts_is_the_training(engine: Runner) -> None:
     """Without momentum nothing but the weights crosses from one part to the next."""
     recipe = SGD.model_copy(update={"momentum": 0.0})
     whole, parts = toy_network(), toy_network()

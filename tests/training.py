@@ -1,6 +1,6 @@
 """One network trained alone, for tests of what becomes of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -8,9 +8,7 @@ from study.cell import Recipe
 from study.data import Split
 from study.training import loop
 from study.training.engines.dense import Dense
-from study.training.engines.engine import Engine, Task
-
-Runs = Callable[[Sequence[Task]], Engine]
+from study.training.engines.engine import Runner, Task
 
 
 def train(
@@ -20,7 +18,7 @@ def train(
     recipe: Recipe,
     seed: int,
     after_stretch: Callable[[int, loop.Snapshots], None] = lambda iteration, snapshots: None,
-    engine: Runs = Dense,
+    engine: Runner = Dense,
     since: int = 0,
     until: int | None = None,
 ) -> loop.Outcome:

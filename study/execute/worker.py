@@ -36,7 +36,7 @@ from study.plan import companions
 from study.store import Store
 from study.training import engines, memory
 from study.training.engines.chain import sparse_layers
-from study.training.engines.engine import Engine, Task
+from study.training.engines.engine import Runner, Task
 from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse, compile_kernels
 from study.training.engines.streams import fastest
@@ -50,8 +50,6 @@ UNCOUNTED = ("seed", "sparsity", "kept", "spared")
 
 Points = dict[str, list[Point]]
 """What was measured of each training since it was last told."""
-
-Runner = Callable[[Sequence[Task]], Engine]
 
 
 def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cluster: Cluster) -> None:

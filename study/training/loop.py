@@ -13,7 +13,7 @@ from torch import Tensor
 from study.energy import meter
 from study.energy.meter import Spent
 from study.seeding import stream
-from study.training.engines.engine import STRETCH, Engine, Evaluation, State, Task
+from study.training.engines.engine import STRETCH, Evaluation, Runner, State, Task
 
 STRETCH_SECONDS = 1.0
 """About how long an engine is left alone."""
@@ -90,7 +90,7 @@ def _go_on(*_: object) -> None:
 
 def train(
     tasks: Sequence[Task],
-    engine: Callable[[Sequence[Task]], Engine],
+    engine: Runner,
     after_stretch: Callable[[int, Snapshots], None] = _go_on,
     after_evaluation: Callable[[Sequence[Outcome]], None] = _go_on,
     *,

@@ -1,6 +1,6 @@
 """What an engine is: it trains networks of one shape side by side. The loop knows no other side of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -61,6 +61,10 @@ class Engine(Protocol):
 
     def finish(self) -> None:
         """Leave the trained weights and statistics in the networks."""
+
+
+Runner = Callable[[Sequence[Task]], Engine]
+"""What makes an engine of tasks: its class."""
 
 
 def learning_rate(recipe: Recipe, iteration: int) -> float:
