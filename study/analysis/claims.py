@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from study.analysis import statistics
+from study.analysis.likeness import drawn_class, scored_class
 from study.analysis.load import METHODS, MISSING
 from study.analysis.reference import Study, by_seed, select
 from study.analysis.statistics import Evidence, Values, Verdict
@@ -84,6 +85,21 @@ class Figures(Part):
     networks: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"figures of {self.table}"
+
+
+class Drawings(Part):
+    """A test of masks that were scored on one class: more than half draw that class, at each percentage remaining.
+
+    What a mask draws: study/analysis/likeness.py. The claim is true where it is true of every data set.
+    """
+
+    drawn_at: tuple[float, ...]
+
+    def __str__(self) -> str:
+        return "masks that draw the class scored > half"
+
 
 class Claim(Part):
     """A statement, its source and place, and its test on the records of some experiments; or what that `needs`.
@@ -97,7 +113,7 @@ class Claim(Part):
     place: str
     statement: str
     experiments: tuple[str, ...] = ()
-    test: Comparison | Figures | None = None
+    test: Comparison | Figures | Drawings | None = None
     paper: str = ""
     note: str = ""
     needs: str = ""
@@ -158,7 +174,7 @@ def judge(claims: Sequence[Claim], study: Study, compared: Mapping[str, pd.DataF
         members = [claim for claim in measured if claim.experiments == family]
         evidence = [statistics.everywhere([place.evidence for place in places[claim.id]]) for claim in members]
         verdicts |= dict(zip([claim.id for claim in members], statistics.verdicts(evidence), strict=True))
-    return [_finding(claim, places.get(claim.id, []), verdicts, compared) for claim in claims]
+    return [_finding(claim, places.get(claim.id, []), verdicts, study, compared) for claim in claims]
 
 
 @dataclass(frozen=True)
@@ -218,10 +234,8 @@ def _places(claim: Claim, study: Study) -> list[_Place]:
     """Where the claim is tested. Raises StudyError where it does not say which of several networks or recipes."""
     test = claim.test
     assert isinstance(test, Comparison)
-    present = [study[name] for name in claim.experiments if name in study]
-    if len(present) < len(claim.experiments):
+    if (cells := _cells(claim, study)) is None:
         return []
-    cells = pd.concat(present, ignore_index=True)
     for column, value in (("model", test.model), ("recipe", test.recipe)):
         if value is not None:
             cells = select(cells, **{column: value})
@@ -230,6 +244,13 @@ def _places(claim: Claim, study: Study) -> list[_Place]:
                 f"claim {claim.id} must say which {column} of {' and '.join(claim.experiments)} it is about"
             )
     return [_place(test, cells, remaining) for remaining in test.remaining]
+
+
+def _cells(claim: Claim, study: Study) -> pd.DataFrame | None:
+    """The cells of all experiments that a claim rests on; None where one has no records."""
+    if not all(name in study for name in claim.experiments):
+        return None
+    return pd.concat([study[name] for name in claim.experiments], ignore_index=True)
 
 
 def _place(test: Comparison, cells: pd.DataFrame, remaining: float) -> _Place:
@@ -244,10 +265,16 @@ def _place(test: Comparison, cells: pd.DataFrame, remaining: float) -> _Place:
 
 
 def _finding(
-    claim: Claim, places: list[_Place], verdicts: Mapping[str, Verdict], compared: Mapping[str, pd.DataFrame]
+    claim: Claim,
+    places: list[_Place],
+    verdicts: Mapping[str, Verdict],
+    study: Study,
+    compared: Mapping[str, pd.DataFrame],
 ) -> Finding:
     if isinstance(claim.test, Figures):
         return _of_figures(claim, claim.test, compared[claim.test.table])
+    if isinstance(claim.test, Drawings):
+        return _of_drawings(claim, claim.test, study)
     if claim.id not in verdicts:
         return Finding(claim, Verdict.NOT_MEASURED)
     fewest = min(places, key=lambda place: len(place.differences) - place.planned)
@@ -284,3 +311,29 @@ def _of_figures(claim: Claim, test: Figures, compared: pd.DataFrame) -> Finding:
     partly = f"{n} of {planned} seeds" if n < planned else ""
     measured = f"of {len(rows)} printed figures {told}" + (f", on {partly} at least" if partly else "")
     return Finding(claim, verdict, measured, needed, partly)
+
+
+def _of_drawings(claim: Claim, test: Drawings, study: Study) -> Finding:
+    """By an exact test of the masks at each place; those that the records lack count as no evidence."""
+    cells = _cells(claim, study)
+    if cells is None:
+        return Finding(claim, Verdict.NOT_MEASURED)
+    chosen = cells[cells["remaining"].isin(test.drawn_at)]
+    drawn = {
+        f"{dataset}, {remaining:g} %": _drawn(str(dataset), place)
+        for (dataset, remaining), place in chosen.groupby(["dataset", "remaining"], sort=False)
+    }
+    (verdict,) = statistics.verdicts([statistics.everywhere([statistics.mostly(one) for one in drawn.values()])])
+    told = "; ".join(f"{place}: {sum(one)} of {len(one)} masks" for place, one in drawn.items())
+    n = sum(map(len, drawn.values()))
+    if n == 0:
+        return Finding(claim, Verdict.NOT_MEASURED)
+    return Finding(claim, verdict, told, partly=f"{n} of {len(chosen)} masks" if n < len(chosen) else "")
+
+
+def _drawn(dataset: str, cells: pd.DataFrame) -> list[bool]:
+    """Of each mask that is there, whether it draws the class whose examples were scored."""
+    known = cells[cells["mask"].notna()]
+    return [
+        drawn_class(mask, dataset) == scored for mask, scored in zip(known["mask"], scored_class(known), strict=True)
+    ]

@@ -5,15 +5,14 @@ from functools import partial
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from study.analysis.drawing import Panel
+from study.analysis.likeness import SIDE, Mask, pixels, scored_class
 from study.analysis.load import rank
 from study.analysis.reference import select
-from study.mask_file import Bits
 
 EXPERIMENTS = ("snip_figure_2", "snip_figure_2_fashion", "quickstart", "common_mnist")
 """The experiments whose masks are published: those that a figure here is made of."""
@@ -22,9 +21,7 @@ MOST_SEEDS = 3
 """Masks of seeds 0, 1 and 2 are published: more would say little more, and a mask takes kilobytes."""
 
 DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
-SIDE = 28
 GAP = 2
-CLASS = ", scoring_class "
 TIMES = (1, 16)
 """Colours of the overlap over chance, light to dark: from as much as chance would have it to 16 times as much."""
 
@@ -36,9 +33,6 @@ OVERLAP = (
     "gives at the same counts by layer; on the diagonal between seeds, elsewhere between methods within a seed"
 )
 
-Image = npt.NDArray[np.float64]
-Mask = dict[str, Bits]
-
 
 def snip_2(cells: pd.DataFrame) -> list[Panel]:
     """Of each input pixel the fraction of its connections that is kept: a column a class, a row a sparsity."""
@@ -48,22 +42,17 @@ def snip_2(cells: pd.DataFrame) -> list[Panel]:
     ]
 
 
-def pixels(mask: Mask) -> Image:
-    """Of each pixel the fraction of its connections to the first layer's units that is kept, as an image."""
-    first = next(iter(mask.values()))
-    kept: Image = first.reshape(-1, SIDE * SIDE).mean(axis=0).reshape(SIDE, SIDE)
-    return kept
-
-
 def _mosaic(cells: pd.DataFrame, axes: Axes) -> None:
-    """Images side by side, each row from no connection kept (black) to the most of a pixel in that row (white)."""
-    scored = cells["method"].str.rpartition(CLASS)[2].astype(int)
+    """Images side by side, means over seeds, each row from no connection kept (black) to its brightest pixel."""
+    scored = scored_class(cells)
     classes, sparsities = sorted(scored.unique()), sorted(cells["sparsity"].unique())
     step = SIDE + GAP
     whole = np.full((step * len(sparsities) - GAP, step * len(classes) - GAP), np.nan)
     for i, sparsity in enumerate(sparsities):
         row = cells[cells["sparsity"] == sparsity]
-        images = {scored[index]: pixels(mask) for index, mask in row["mask"].items()}
+        images = {
+            label: np.mean([pixels(mask) for mask in masks], axis=0) for label, masks in row["mask"].groupby(scored)
+        }
         most = max(image.max() for image in images.values())
         for j, label in enumerate(classes):
             if label in images:

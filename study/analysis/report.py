@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from study.analysis import cost_figures, cost_tables, grid, projections
-from study.analysis.claims import Comparison, Finding, Registry
+from study.analysis.claims import Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
 from study.analysis.load import measured
 from study.analysis.reference import PAPER_TABLES, Study
@@ -114,8 +114,7 @@ def sentence(finding: Finding) -> str:
 
 def rule(finding: Finding) -> str:
     """The test of a claim: a comparison in signs, or the table whose figures are to be met."""
-    test = finding.claim.test
-    return str(test) if isinstance(test, Comparison) else f"figures of {test.table}" if test else ""
+    return str(finding.claim.test or "")
 
 
 def _statement(finding: Finding) -> str:

@@ -82,6 +82,16 @@ def within(values: ArrayLike, margin: float) -> Evidence:
     return Evidence(holds, min(above(values, margin).holds, above(values, -margin).fails))
 
 
+def mostly(successes: Sequence[bool]) -> Evidence:
+    """Do more than half succeed? An exact binomial test each way."""
+    if not successes:
+        return NOTHING
+    holds, fails = (
+        float(stats.binomtest(sum(successes), len(successes), alternative=side).pvalue) for side in ("greater", "less")
+    )
+    return Evidence(holds, fails)
+
+
 def everywhere(evidence: Sequence[Evidence]) -> Evidence:
     """Of a claim about several places: it holds where it holds in all, and fails where it fails in one (Bonferroni)."""
     if not evidence:

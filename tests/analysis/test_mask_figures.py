@@ -8,7 +8,7 @@ import pytest
 
 from study import mask_file
 from study.analysis.load import load
-from study.analysis.mask_figures import overlap, pairs, pixels
+from study.analysis.mask_figures import overlap, pairs
 from study.errors import StudyError
 from study.mask_file import Bits
 from study.record import read_folder
@@ -17,17 +17,6 @@ from tests.analysis.synthetic import PRUNABLE, write_experiment
 
 def bits(text: str) -> Bits:
     return np.array([letter == "1" for letter in text])
-
-
-def test_a_pixel_is_as_bright_as_its_connections_are_kept() -> None:
-    """Two units of the first layer: one keeps the first two pixels of the second row, the other only the first."""
-    first = np.zeros((2, 28, 28), dtype=np.bool_)
-    first[0, 1, :2] = True
-    first[1, 1, 0] = True
-    image = pixels({"fc1.weight": first.ravel(), "fc2.weight": bits("1111")})
-    assert image.shape == (28, 28)
-    assert image[1, :3].tolist() == [1.0, 0.5, 0.0]
-    assert image.sum() == 1.5
 
 
 def test_overlap_and_what_chance_gives() -> None:

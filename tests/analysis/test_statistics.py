@@ -69,6 +69,15 @@ def test_holm_steps_down_until_the_first_failure() -> None:
         assert [found[order.index(i)] for i in range(3)] == statistics.verdicts(rows)
 
 
+def test_more_than_half_by_the_binomial_distribution() -> None:
+    """Of ten fair coins all ten, 8 and more, 5 and more or fewer: 1, 56 and 638 of 1,024."""
+    for successes, holds in ((10, 1), (8, 56), (5, 638)):
+        found = statistics.mostly([True] * successes + [False] * (10 - successes))
+        assert found.holds == pytest.approx(holds / 1024)
+        assert statistics.mostly([False] * successes + [True] * (10 - successes)).fails == pytest.approx(holds / 1024)
+    assert statistics.mostly([]) == NOTHING
+
+
 def test_a_claim_about_several_places_needs_all_and_fails_by_one() -> None:
     assert statistics.everywhere([Evidence(0.01, 0.9), Evidence(0.04, 0.8)]) == Evidence(0.04, 1.0)
     assert statistics.everywhere([Evidence(0.01, 0.9), Evidence(0.99, 0.01)]) == Evidence(0.99, 0.02)

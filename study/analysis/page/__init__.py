@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from study.analysis import report, tables
-from study.analysis.claims import Comparison, Figures, Finding, Registry
+from study.analysis.claims import Comparison, Drawings, Figures, Finding, Registry
 from study.analysis.drawing import Panel
 from study.analysis.figures import PAPER_FIGURES, accuracy, caption
 from study.analysis.load import METHODS, MISSING, measured
@@ -154,7 +154,7 @@ def _claims(findings: Sequence[Finding]) -> Sheet:
     return sheet
 
 
-def _methods(test: Comparison | Figures | None, statement: str) -> str:
+def _methods(test: Comparison | Figures | Drawings | None, statement: str) -> str:
     """The methods that a claim is about: those it compares but for dense, else those that its words name."""
     text = f"{test.of}, {test.against}" if isinstance(test, Comparison) else statement
     words = (
