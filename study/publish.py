@@ -1,18 +1,27 @@
-"""The command: python -m study.publish EXPERIMENT. Copies its records, and the masks that figures need, to results/."""
+"""The command: python -m study.publish EXPERIMENT. Copies its records to results/, with what else is shown of them.
+
+That is the masks that figures draw, and the training accuracies that claims are about.
+"""
 
 import argparse
 import shutil
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from study import mask_file, methods
+from study import data, mask_file, methods, training_accuracy
 from study.analysis.mask_figures import EXPERIMENTS, MOST_SEEDS
-from study.cell import Cell
+from study.cell import Cell, Dataset
 from study.errors import StudyError
+from study.execute.worker import Values
+from study.lineage import Node
 from study.mask_file import Packed, pack
 from study.plan import plan_cell
 from study.record import Record, read_folder
 from study.store import Store
+from study.training.engines.dense import EVALUATION_BATCH, evaluate
 
 
 def main() -> None:
@@ -32,38 +41,68 @@ def main() -> None:
 def publish(experiment: str, output: Path, published: Path) -> None:
     """Replace an experiment's published records by those of an output folder; say what was done.
 
-    Of an experiment whose masks are drawn, those of the first seeds go along, of what the store has or has had when the
-    same records were published before. Raises StudyError where there is nothing to publish or a record is damaged.
+    Masks, of the first seeds, and training accuracies are of what the store has, or has had when the same records were
+    published before. Raises StudyError where there is nothing to publish or a record is damaged.
     """
-    source, target = output / "records" / experiment, published / experiment
+    source, target, store = output / "records" / experiment, published / experiment, Store(output / "store")
     records = read_folder(source)
     if not records:
         raise StudyError(f"no records of {experiment} in {source}: run `make sweep EXP={experiment}` first")
     masks: dict[str, Packed] = {}
     if experiment in EXPERIMENTS:
-        known, store = mask_file.read(target / mask_file.NAME), Store(output / "store")
-        for record in records:
-            if record.settings["seed"] < MOST_SEEDS and record.sparsity > 0:
-                key = mask_file.key(record)
-                if (packed := _stored(record, store)) is not None:
-                    masks[key] = packed
-                elif key in known:
-                    masks[key] = known[key]
+        masked = [one for one in records if one.settings["seed"] < MOST_SEEDS and one.sparsity > 0]
+        masks = _collect(masked, mask_file.read(target / mask_file.NAME), partial(_mask, store))
+    fits: dict[str, float] = {}
+    if experiment in training_accuracy.EXPERIMENTS:
+        known = training_accuracy.read(target / training_accuracy.NAME)
+        fits = _collect(records, known, partial(_training_accuracy, store))
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=lambda _, names: [name for name in names if not name.endswith(".json")])
     told = f"{len(records)} records"
     if masks:
         mask_file.write(target / mask_file.NAME, masks)
         told += f" and {len(masks)} masks"
+    if fits:
+        training_accuracy.write(target / training_accuracy.NAME, fits)
+        told += f" and {len(fits)} training accuracies"
     print(f"published {told} in {target}")
 
 
-def _stored(record: Record, store: Store) -> Packed | None:
+Found = TypeVar("Found")
+
+
+def _collect(
+    records: Sequence[Record], known: Mapping[str, Found], find: Callable[[Record], Found | None]
+) -> dict[str, Found]:
+    """By a record's key what is known already, and what can be found; the same record has the same for ever."""
+    collected = {}
+    for record in records:
+        key = mask_file.key(record)
+        found = known[key] if key in known else find(record)
+        if found is not None:
+            collected[key] = found
+    return collected
+
+
+def _mask(store: Store, record: Record) -> Packed | None:
     """The mask that a record's own training ran under, or None where the store has it no more."""
-    method = record.settings["method"]
-    cell = Cell(**record.settings | {"method": methods.settings_schema(method["name"])(**method)})
-    tensors = store.mask(plan_cell(cell).training.arguments["mask"].id)
+    tensors = store.mask(_training(record).arguments["mask"].id)
     return None if tensors is None else pack({name: tensors[name].numpy() for name in record.results.prunable})
+
+
+def _training_accuracy(store: Store, record: Record) -> float | None:
+    """The training accuracy of a record's network, or None where the store has it no more."""
+    training = _training(record)
+    if not store.has_training(training.id):
+        return None
+    split = data.split(Dataset(**training.arguments["dataset"]), record.settings["seed"])
+    batches = split.arrays.training.batches(split.training, EVALUATION_BATCH, data.CPU)
+    return evaluate(Values(store).of(training), batches).accuracy
+
+
+def _training(record: Record) -> Node:
+    method = record.settings["method"]
+    return plan_cell(Cell(**record.settings | {"method": methods.settings_schema(method["name"])(**method)})).training
 
 
 if __name__ == "__main__":

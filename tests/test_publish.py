@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from study import mask_file
+from study import data, mask_file, training_accuracy
+from study.cell import Dataset
 from study.errors import StudyError
+from study.execute.worker import Values
 from study.plan import plan_cell
 from study.publish import publish
 from study.record import read_folder
@@ -41,6 +44,32 @@ def test_masks_are_those_that_trainings_ran_under(output: Path, tmp_path: Path) 
         assert stored is not None
         found = mask_file.unpack(masks[key], record.results.prunable)
         assert all(np.array_equal(found[name], stored[name].numpy().ravel()) for name in stored)
+
+
+def test_training_accuracies_are_those_of_the_stored_networks(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held against the networks' own answers, an example at a time; without the store they stay as they were."""
+    monkeypatch.setattr(training_accuracy, "EXPERIMENTS", ("mine",))
+    publish("mine", output, tmp_path)
+    file = tmp_path / "mine" / training_accuracy.NAME
+    published = training_accuracy.read(file)
+    records = read_folder(tmp_path / "mine")
+    assert published.keys() == {mask_file.key(record) for record in records}
+    for record in records[:2]:
+        training = plan_cell(cell_of(record)).training
+        network = Values(Store(output / "store")).of(training).eval()
+        split = data.split(Dataset(**training.arguments["dataset"]), record.settings["seed"])
+        assert len(split.training) == 55_000
+        examples = split.arrays.training.batch(split.training, data.CPU)
+        pairs = zip(examples.inputs, examples.labels, strict=True)
+        with torch.no_grad():
+            right = sum(int(network(x[None]).argmax()) == int(label) for x, label in pairs)
+        assert published[mask_file.key(record)] == right / 55_000
+    before = file.read_bytes()
+    shutil.copytree(output / "records", tmp_path / "emptied" / "records")
+    publish("mine", tmp_path / "emptied", tmp_path)
+    assert file.read_bytes() == before
 
 
 def test_published_masks_outlive_the_store(output: Path, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ class Part(BaseModel):
 class Comparison(Part):
     """A test of differences paired by seed, `of` minus `against`, at each of the percentages of weights remaining.
 
+    With nothing to hold it against, it is of the measure itself.
+
     Above, below: the mean difference is on that side of `bound`. Within: it is no further than `margin` from `bound`,
     for "as much as". Not below, not above: it is less than `margin` on the wrong side of zero, for "at least as good"
     (non-inferiority). Accuracies and errors are compared in percentage points, iterations in percent of those of
@@ -38,12 +40,13 @@ class Comparison(Part):
         "test_accuracy",
         "early_stop_test_accuracy",
         "test_error",
+        "training_accuracy",
         "early_stop_iteration",
         "finding_cost",
         "total_cost",
     ]
     of: str
-    against: str
+    against: str | None = None
     remaining: tuple[float, ...]
     relation: Literal["above", "below", "within", "not below", "not above"]
     bound: float = 0.0
@@ -60,22 +63,29 @@ class Comparison(Part):
         return self
 
     @property
+    def sign(self) -> str:
+        """How numbers are formatted: differences with their sign."""
+        return "" if self.against is None else "+"
+
+    @property
     def unit(self) -> str:
         if self.measure.endswith("_cost"):
             return "% of a dense training"
-        return "%" if self.measure == "early_stop_iteration" else "points"
+        return "%" if self.against is None or self.measure == "early_stop_iteration" else "points"
 
     def __str__(self) -> str:
         """What is tested, in signs: "SNIP − random > 0", "ticket − dense > −0.3 points"."""
-        bound = f"{self.bound:+g} {self.unit}" if self.bound else "0"
+        number = f"{self.bound:{self.sign}g}"
+        bound = f"{number} {self.unit}" if self.bound else "0"
         rule = {
             "above": f"> {bound}",
             "below": f"< {bound}",
-            "within": f"= {self.bound:+g} ± {self.margin} {self.unit}",
+            "within": f"= {number} ± {self.margin} {self.unit}",
             "not below": f"> -{self.margin} {self.unit}",
             "not above": f"< +{self.margin} {self.unit}",
         }[self.relation]
-        return f"{self.of} − {self.against} {rule}".replace("-", "−").replace("one−shot", "one-shot")
+        tested = self.of if self.against is None else f"{self.of} − {self.against}"
+        return f"{tested} {rule}".replace("-", "−").replace("one−shot", "one-shot")
 
 
 class Figures(Part):
@@ -210,8 +220,9 @@ class _Place:
         if len(self.differences) == 0:
             return f"{self.remaining:g} %: {MISSING}"
         low, high = statistics.interval(self.differences)
-        spread = "" if pd.isna(low) else f" [{low:+.2f}, {high:+.2f}]"
-        text = f"{self.remaining:g} %: {self.differences.mean():+.2f}{spread} {self.test.unit}, n = {self.seeds}"
+        number = f"{self.test.sign}.2f"
+        spread = "" if pd.isna(low) else f" [{low:{number}}, {high:{number}}]"
+        text = f"{self.remaining:g} %: {self.differences.mean():{number}}{spread} {self.test.unit}, n = {self.seeds}"
         return text.replace("-", "−")
 
     @property
@@ -226,7 +237,9 @@ def _told(places: list[_Place]) -> str:
         return "; ".join(map(str, places))
     means = [place.differences.mean() for place in places]
     seeds = " or ".join(dict.fromkeys(place.seeds for place in places))
-    text = f"{min(means):+.2f} to {max(means):+.2f} {places[0].test.unit} at {len(places)} percentages, n = {seeds}"
+    test = places[0].test
+    low, high = (f"{mean:{test.sign}.2f}" for mean in (min(means), max(means)))
+    text = f"{low} to {high} {test.unit} at {len(places)} percentages, n = {seeds}"
     return text.replace("-", "−")
 
 
@@ -257,10 +270,12 @@ def _place(test: Comparison, cells: pd.DataFrame, remaining: float) -> _Place:
     def chosen(method: str) -> pd.DataFrame:
         return select(cells, method=method) if method == DENSE else select(cells, method=method, remaining=remaining)
 
-    of, against = by_seed(chosen(test.of), test.measure), by_seed(chosen(test.against), test.measure)
-    differences = statistics.paired(of, against)
-    if test.measure == "early_stop_iteration":
-        differences = (100 * differences / against).dropna()
+    differences = by_seed(chosen(test.of), test.measure)
+    if test.against is not None:
+        against = by_seed(chosen(test.against), test.measure)
+        differences = statistics.paired(differences, against)
+        if test.measure == "early_stop_iteration":
+            differences = (100 * differences / against).dropna()
     return _Place(test, remaining, differences, chosen(test.of)["seed"].nunique())
 
 

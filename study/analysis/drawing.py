@@ -29,6 +29,7 @@ LABELS = {
     "layer": "layer, from input to output",
     "kept": "weights remaining, %",
     "test_accuracy": "test accuracy, %",
+    "training_accuracy": "training accuracy, %",
     "early_stop_test_accuracy": "accuracy at early stop, %",
     "early_stop_iteration": "early-stop iteration",
     "test_error": "test error, %",

@@ -98,16 +98,18 @@ def lth_3(cells: pd.DataFrame) -> list[Panel]:
 
 
 def lth_4(cells: pd.DataFrame) -> list[Panel]:
-    """Early-stop iteration, and accuracy there and at the end, against weights remaining; bars from least to most."""
+    """Early stop, and accuracy there and at the end, against weights remaining; bars from least to most."""
     measures = {
         "early_stop_iteration": "early stop",
         "early_stop_test_accuracy": "accuracy at early stop",
         "test_accuracy": "accuracy at the end",
+        "training_accuracy": "training accuracy at the end",
     }
     return [
         Panel(title, partial(_against_remaining, part, measure, "range"))
         for _, part in _parts(cells)
         for measure, title in measures.items()
+        if part[measure].notna().any()
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from study import mask_file
+from study import mask_file, training_accuracy
 from study.analysis import cost as costs
 from study.analysis.grid import Cell, expected
 from study.errors import StudyError
@@ -66,21 +66,29 @@ def load(folder: Path, *others: Path) -> pd.DataFrame:
 
     A method whose settings or control vary is told apart by them: "SNIP, scoring_examples 10". Where nothing is pruned
     and nothing controlled, the method is "dense". Accuracies and errors are in percent; `kept` and `prunable` count
-    weights by layer; costs are those of study/analysis/cost.py; `mask` has the flat bits of each layer, where the
-    folder or one of the others has the cell's mask. A missing cell has the status "missing" and no values.
+    weights by layer; costs are those of study/analysis/cost.py; `mask` has the flat bits of each layer, and
+    `training_accuracy` a number, where the folder or one of the others has the cell's. A missing cell has the status
+    "missing" and no values.
 
     Raises StudyError for a file that is not a record; for records of another experiment or of several versions of
     torch; for one cell twice; and where settings under one name differ, among records or from the configuration.
     """
     records, grid = read_folder(folder), expected(folder.name)
     masks: dict[str, Packed] = {}
+    fits: dict[str, float] = {}
     for place in (*others, folder):
         masks |= mask_file.read(place / mask_file.NAME)
+        fits |= training_accuracy.read(place / training_accuracy.NAME)
     _validate(folder, records, grid)
     labels = _labels([record.settings for record in records] + grid)
     found = pd.DataFrame(
         [
-            _settings(record.settings, label) | _values(record) | {"mask": _mask(record, masks, folder)}
+            {
+                **_settings(record.settings, label),
+                **_values(record),
+                "training_accuracy": 100 * fits.get(mask_file.key(record), math.nan),
+                "mask": _mask(record, masks, folder),
+            }
             for record, label in zip(records, labels, strict=False)
         ]
     )

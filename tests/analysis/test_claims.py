@@ -45,7 +45,7 @@ def test_a_claims_test_has_its_cells(name: str, tmp_path: Path) -> None:
         for column, value in (("model", claim.test.model), ("recipe", claim.test.recipe)):
             cells = cells if value is None else select(cells, **{column: value})
             assert cells[column].nunique() == 1
-        for method in (claim.test.of, claim.test.against):
+        for method in filter(None, (claim.test.of, claim.test.against)):
             for remaining in [100.0] if method == "dense" else claim.test.remaining:
                 assert len(select(cells, method=method, remaining=remaining)) >= 3, (method, remaining)
     if isinstance(claim.test, Figures):
@@ -86,6 +86,10 @@ def test_identifiers_are_unique() -> None:
         ({"measure": "test_error", "relation": "below"}, Verdict.REPRODUCED),
         ({"of": "random", "against": "SNIP", "relation": "below"}, Verdict.REPRODUCED),
         ({"remaining": [20, 10, 5, 2]}, Verdict.REPRODUCED),
+        ({"against": None, "bound": 95.9}, Verdict.REPRODUCED),
+        ({"against": None, "bound": 96.1}, Verdict.NOT_REPRODUCED),
+        ({"against": None, "relation": "within", "bound": 96.2, "margin": 0.3}, Verdict.REPRODUCED),
+        ({"measure": "training_accuracy"}, Verdict.NOT_MEASURED),
     ],
 )
 def test_a_method_a_point_above_another(test: dict[str, Any], verdict: Verdict, tmp_path: Path) -> None:
@@ -102,6 +106,7 @@ def test_a_method_a_point_above_another(test: dict[str, Any], verdict: Verdict, 
         ({"relation": "not below", "margin": 0.3}, "SNIP − random > −0.3 points"),
         ({"relation": "not above", "margin": 5, "measure": "early_stop_iteration"}, "SNIP − random < +5.0 %"),
         ({"of": "one-shot ticket", "against": "dense"}, "one-shot ticket − dense > 0"),
+        ({"against": None, "relation": "within", "bound": 100, "margin": 0.3}, "SNIP = 100 ± 0.3 %"),
     ],
 )
 def test_a_test_says_what_it_tests(test: dict[str, Any], told: str) -> None:

@@ -156,7 +156,7 @@ def _claims(findings: Sequence[Finding]) -> Sheet:
 
 def _methods(test: Comparison | Figures | Drawings | None, statement: str) -> str:
     """The methods that a claim is about: those it compares but for dense, else those that its words name."""
-    text = f"{test.of}, {test.against}" if isinstance(test, Comparison) else statement
+    text = f"{test.of}, {test.against or ''}" if isinstance(test, Comparison) else statement
     words = (
         text.replace("one-shot ticket", "lottery ticket").replace("ickets", "icket").replace("Ticket", "lottery ticket")
     )
