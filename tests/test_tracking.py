@@ -13,13 +13,12 @@ import pytest
 import yaml
 
 from scripts import import_wandb
-from study.cell import Cell
 from study.config import Cluster, Run, Wandb
 from study.errors import StudyError
-from study.methods import settings_schema
 from study.record import Record, read
 from study.tracking import RECORD, Tracker
 from tests.conftest import ROOT, environment
+from tests.test_plan import cell_of
 from tests.wandb_server import serving
 
 PATH = next((ROOT / "results" / "records" / "quickstart").glob("snip-0.95-seed0-*.json"))
@@ -34,11 +33,6 @@ def tracker(output: Path, **settings: Any) -> Tracker:
     wandb = Wandb(project="test", mode="offline", **settings)
     cluster = Cluster(**yaml.safe_load((ROOT / "conf" / "cluster" / "local.yaml").read_text()))
     return Tracker(Run(name="quickstart", output=output, dry_run=False, cluster=cluster, wandb=wandb))
-
-
-def cell(record: Record) -> Cell:
-    settings = record.settings
-    return Cell(**{**settings, "method": settings_schema(settings["method"]["name"])(**settings["method"])})
 
 
 def points(record: Record) -> list[dict[str, Any]]:
@@ -60,8 +54,8 @@ def steps(output: Path) -> list[int]:
 
 def test_curves_are_logged_as_they_come_and_once(record: Record, tmp_path: Path) -> None:
     tracked = tracker(tmp_path)
-    tracked.log(cell(record), points(record)[:3])
-    tracked.log(cell(record), points(record)[3:5])
+    tracked.log(cell_of(record), points(record)[:3])
+    tracked.log(cell_of(record), points(record)[3:5])
     tracked.mirror(record, [PATH, PATH])
     tracked.close()
     assert steps(tmp_path) == record.results.curves["iteration"]
@@ -71,11 +65,11 @@ def test_curves_are_logged_as_they_come_and_once(record: Record, tmp_path: Path)
 
 def test_a_stopped_sweep_goes_on_in_one_run(record: Record, tmp_path: Path) -> None:
     stopped = tracker(tmp_path)
-    stopped.log(cell(record), points(record)[:3])
+    stopped.log(cell_of(record), points(record)[:3])
     stopped.close()
     assert steps(tmp_path) == record.results.curves["iteration"][:3]
     resumed = tracker(tmp_path)
-    resumed.log(cell(record), points(record)[:4])
+    resumed.log(cell_of(record), points(record)[:4])
     resumed.mirror(record, [PATH, PATH])
     resumed.close()
     assert steps(tmp_path) == record.results.curves["iteration"]
@@ -84,7 +78,7 @@ def test_a_stopped_sweep_goes_on_in_one_run(record: Record, tmp_path: Path) -> N
 def test_the_machine_is_measured(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_X_STATS_SAMPLING_INTERVAL", "0.1")
     tracked = tracker(tmp_path)
-    tracked.log(cell(record), points(record)[:1])
+    tracked.log(cell_of(record), points(record)[:1])
     deadline = time.monotonic() + 60
     while not has_stats(tmp_path):
         assert time.monotonic() < deadline, "no sample of the machine"
@@ -150,7 +144,7 @@ def test_a_record_that_differs_is_not_overwritten(run: OfflineRun, tmp_path: Pat
     there = import_wandb.import_run(run, tmp_path)
     assert there is not None
     other = read(next(path for path in PATH.parent.glob("snip-0.9-seed0-*.json")))
-    shutil.copy(PATH.parent / f"{cell(other).slug}.json", there)
+    shutil.copy(PATH.parent / f"{cell_of(other).slug}.json", there)
     before = there.read_bytes()
     with pytest.raises(StudyError, match="differs from the record in W&B"):
         import_wandb.import_run(run, tmp_path)

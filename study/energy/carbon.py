@@ -60,7 +60,10 @@ class Footprint(Part):
 
 
 def footprint(joules: float, region: Region) -> Footprint:
-    """Energy of the computer in joules -> carbon and money. Low takes the low of every factor, high the high."""
+    """Energy of the computer in joules -> carbon and money. Low takes the low of every factor, high the high.
+
+    As Strubell, Ganesh & McCallum 2019, section 2, with a PUE of 1.58; Lacoste et al. 2019 (ML CO2 Impact) take none.
+    """
     kwh = units.kwh(joules)
     at_the_meter = region.pue * kwh
     return Footprint(
@@ -69,15 +72,6 @@ def footprint(joules: float, region: Region) -> Footprint:
         kilograms=at_the_meter * region.intensity,
         dollars=at_the_meter * region.price,
     )
-
-
-def hours_to_kwh(hours: float, watts: float, pue: float = 1.0) -> float:
-    """kWh of so many hours at so many watts.
-
-    Strubell, Ganesh & McCallum 2019, section 2, sum the mean power of CPU, memory and GPUs and take a PUE of 1.58;
-    Lacoste et al. 2019 (ML CO2 Impact) take the thermal design power and no PUE.
-    """
-    return pue * hours * watts / 1000
 
 
 def regions() -> list[str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.energy import units
-from study.energy.carbon import footprint, hours_to_kwh, read_region, regions
+from study.energy.carbon import footprint, read_region, regions
 from study.errors import StudyError
 from tests.conftest import ROOT
 
@@ -31,24 +31,26 @@ def strubell(metric: str, method: str) -> float:
     return float(row["value"])
 
 
+def exactly(**factors: float) -> list[str]:
+    """Changes that take a range out of a region's factors."""
+    return [f"{name}.{end}={value}" for name, value in factors.items() for end in ("low", "mid", "high")]
+
+
 @pytest.mark.parametrize(
     ("watts", "hours", "network"),
     [(12_041.51, 79.2, "BERT-base"), (1_515.43, 84, "Transformer (big)")],
 )
 def test_strubell_s_table_3(watts: float, hours: float, network: str) -> None:
     """Power and hours as the table has them; 1.58 and 0.954 lb per kWh as its section 2; its emissions, rounded."""
-    kwh = hours_to_kwh(hours, watts, pue=strubell("PUE", "formula"))
-    pounds = 0.954 * kwh
-    assert pounds == pytest.approx(strubell("training_emissions", network), rel=2e-3)
-    # The same by this study's own way: joules, and the grid in kilograms.
-    region = read_region("us", ["pue.low=1.58", "intensity.low=0.36", f"intensity.high={units.kilograms(0.954)}"])
-    own = footprint(units.joules(hours_to_kwh(hours, watts)), region.model_copy(update={"pue": region.pue}))
-    assert units.pounds(own.kilograms.high) == pytest.approx(pounds * 1.59 / 1.58, rel=1e-6)
+    region = read_region("us", exactly(pue=strubell("PUE", "formula"), intensity=units.kilograms(0.954)))
+    emitted = units.pounds(footprint(watts * 3600 * hours, region).kilograms.mid)
+    assert emitted == pytest.approx(strubell("training_emissions", network), rel=2e-3)
 
 
 def test_the_ml_co2_calculator_s_example() -> None:
     """100 hours of an RTX 2080 Ti (250 W) at 0.432 kg per kWh are 10.8 kg: the calculator's template, no PUE."""
-    assert 0.432 * hours_to_kwh(100, 250) == pytest.approx(10.8)
+    region = read_region("world", exactly(pue=1, intensity=0.432))
+    assert footprint(250 * 3600 * 100, region).kilograms.mid == pytest.approx(10.8)
 
 
 @given(st.sampled_from(regions()), st.floats(0, 1e12), st.floats(0, 1e12))

@@ -1,7 +1,10 @@
 """Meters on counters that are files or a faked NVML: shares, wraps, resets, failures."""
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +14,14 @@ from study.energy.counter import Counter
 from study.energy.cpu import Estimate, Rapl
 from study.energy.gpu import Gpu
 from study.energy.meter import Meter, Spent
+from study.execute.worker import run_pack
+from study.plan import plan_cell
+from study.store import Store
+from study.training.engines import kernels, sums
 from tests.energy.nvml import Device, Nvml, NVMLError, sliced
+from tests.test_engines import dispatchers
+from tests.test_groups import settings as local
+from tests.test_plan import cell
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -235,3 +245,27 @@ def test_a_gpu_that_cannot_be_metered_is_said_to_be_so(nvml: Nvml) -> None:
     assert meter.read().gpu_joules is None
     assert meter.described()["gpu"] == "none"
     assert "GPU not metered" in meter.described()["note"]
+
+
+def compiled_at_each_reading(folder: Path) -> list[int]:
+    """How many kernels are compiled whenever a worker, which has run nothing before, reads its meter."""
+    seen, read = [], Meter.read
+
+    def watched(self: Meter) -> Spent:
+        seen.append(sum(len(kernel.signatures) for module in (kernels, sums) for kernel in dispatchers(module)))
+        return read(self)
+
+    reported, stopping = multiprocessing.RawValue("Q", 0), multiprocessing.RawValue("b", 0)
+    with patch.object(Meter, "read", watched):
+        cluster = local("local", device="cpu", workers=1)
+        assert run_pack(plan_cell(cell("snip")).trainings, Store(folder), cluster, reported, stopping) == {}
+    return seen
+
+
+def test_compilation_is_metered_with_no_training(tmp_path: Path) -> None:
+    """The first two readings are of the mask, which takes no kernel; all others, of the training, find them made."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        before, masked, *training = pool.submit(compiled_at_each_reading, tmp_path).result()
+    assert before == masked < training[0]
+    assert len(training) > 4
+    assert set(training) == {training[0]}
