@@ -200,16 +200,21 @@ def _to_find(priced: Mapping[str, pd.DataFrame]) -> str:
                     "experiment": name,
                     "network": model,
                     "method": method,
-                    "weights remaining": f"{least['remaining']:g} to {most['remaining']:g} %",
-                    "to find, dense trainings": f"{least['finding'] / 100:.2g} to {most['finding'] / 100:.2g}",
-                    "in all, dense trainings": f"{least['total'] / 100:.2g} to {most['total'] / 100:.2g}",
-                    "training, % of dense": f"{least['training']:.3g} to {most['training']:.3g}",
-                    "of operations left": f"{100 * least['operations']:.3g} to {100 * most['operations']:.3g} %",
+                    "weights remaining": f"{_ends(least['remaining'], most['remaining'], 'g')} %",
+                    "to find, dense trainings": _ends(least["finding"] / 100, most["finding"] / 100, ".2g"),
+                    "in all, dense trainings": _ends(least["total"] / 100, most["total"] / 100, ".2g"),
+                    "training, % of dense": _ends(least["training"], most["training"], ".3g"),
+                    "of operations left": f"{_ends(100 * least['operations'], 100 * most['operations'], '.3g')} %",
                     "n": str(min(least["n"], most["n"])),
                     "energy": most["basis"],
                 }
             )
     return markdown(pd.DataFrame(rows))
+
+
+def _ends(first: float, last: float, number: str) -> str:
+    one, other = f"{first:{number}}", f"{last:{number}}"
+    return one if one == other else f"{one} to {other}"
 
 
 def _factors(region: Region) -> str:
