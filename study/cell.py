@@ -34,8 +34,8 @@ Init = Literal[
     "variance_scaling",
     "glorot_truncated",
     "he_truncated",
-    "normal",
-    "truncated_normal",
+    "standard_normal",
+    "standard_truncated",
 ]
 """How initial weights are drawn: study/models/initialise.py."""
 

@@ -206,8 +206,8 @@ VARIANCES: dict[str, Callable[[int, int], float]] = {
     "he_normal_fan_out": lambda fan_in, fan_out: 2 / fan_out,
     "he_truncated": lambda fan_in, fan_out: 2 / fan_in,
     "variance_scaling": lambda fan_in, fan_out: 1 / fan_in,
-    "normal": lambda fan_in, fan_out: 0.01,
-    "truncated_normal": lambda fan_in, fan_out: 0.01 * TRUNCATED,
+    "standard_normal": lambda fan_in, fan_out: 1.0,
+    "standard_truncated": lambda fan_in, fan_out: TRUNCATED,
 }
 
 LENET_5_FANS = {"conv1": (25, 500), "conv2": (500, 1250), "fc1": (800, 500), "output": (500, 10)}

@@ -9,8 +9,8 @@ The sum changes no ranking and is left out.
 
 The defaults are the paper's. The authors' code differs: it scores with batch norm in eval mode (as here, the paper does
 not say), ranks biases together with the weights (`biases`) and draws the weights anew between scoring and training
-(`scored=redrawn`). The paper's table 3 scores weights of several initialisations and trains one (`scored=normal`, ...);
-its figure 2 scores examples of a single class (`scoring_class`).
+(`scored=redrawn`). The paper's table 3 scores weights of several initialisations and trains one (`scored=he_truncated`,
+...); its figure 2 scores examples of a single class (`scoring_class`).
 Other codes sum over several batches, before or after the absolute value (`batches`, `absolute`), or prune in several
 rounds (`rounds`: de Jorge et al. 2021, Verdenius et al. 2020).
 """

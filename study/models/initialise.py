@@ -12,10 +12,11 @@ Fans count a kernel's positions; a recurrent layer's gates are one matrix, as in
     variance_scaling     truncated normal, variance 1 / fan_in         the code of Lee, Ajanthan & Torr 2019 (SNIP)
     glorot_truncated     truncated normal, 2 / (fan_in + fan_out)      SNIP, section 5 and VS-X in table 3
     he_truncated         truncated normal, 2 / fan_in                  SNIP, VS-H in table 3
-    normal               N(0, 0.1^2)                                   SNIP, RN in table 3
-    truncated_normal     N(0, 0.1^2), truncated                        SNIP, TN in table 3
+    standard_normal      N(0, 1)                                       SNIP, RN in table 3
+    standard_truncated   truncated normal, N(0, 1)                     SNIP, TN in table 3
 
-Truncated normals end at two standard deviations of the normal distribution. The 0.1 of the last two is chosen here.
+Truncated normals end at two standard deviations of the normal distribution. For the last two the paper
+gives no deviation; 1 is the default of TensorFlow, which its code is written with.
 """
 
 from collections.abc import Callable
@@ -65,6 +66,6 @@ SCHEMES: dict[str, Callable[..., object]] = {
     "variance_scaling": partial(_variance_scaling, variance=lambda fan_in, fan_out: 1 / fan_in),
     "glorot_truncated": partial(_variance_scaling, variance=lambda fan_in, fan_out: 2 / (fan_in + fan_out)),
     "he_truncated": partial(_variance_scaling, variance=lambda fan_in, fan_out: 2 / fan_in),
-    "normal": partial(nn.init.normal_, std=0.1),
-    "truncated_normal": partial(_truncated_normal, std=0.1),
+    "standard_normal": nn.init.normal_,
+    "standard_truncated": partial(_truncated_normal, std=1.0),
 }
