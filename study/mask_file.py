@@ -61,4 +61,4 @@ def read(path: Path) -> dict[str, Packed]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise StudyError(f"{path} is damaged: restore it, or publish its experiment again") from None
+        raise StudyError(f"{path} is damaged: restore it, or remove it and publish its experiment again") from None

@@ -74,13 +74,14 @@ Found = TypeVar("Found")
 def _collect(
     records: Sequence[Record], known: Mapping[str, Found], find: Callable[[Record], Found | None]
 ) -> dict[str, Found]:
-    """By a record's key what is known already, and what can be found; the same record has the same for ever."""
+    """By a record's key what can be found or, where it can't any more, what was known."""
     collected = {}
     for record in records:
         key = mask_file.key(record)
-        found = known[key] if key in known else find(record)
-        if found is not None:
+        if (found := find(record)) is not None:
             collected[key] = found
+        elif key in known:
+            collected[key] = known[key]
     return collected
 
 

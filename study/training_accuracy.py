@@ -37,5 +37,5 @@ def read(path: Path) -> dict[str, float]:
     except ValueError:
         header, found = [], {}
     if header != COLUMNS or not all(0 <= value <= 1 for value in found.values()):
-        raise StudyError(f"{path} is damaged: restore it, or publish its experiment again")
+        raise StudyError(f"{path} is damaged: restore it, or remove it and publish its experiment again")
     return found

@@ -72,6 +72,15 @@ def test_training_accuracies_are_those_of_the_stored_networks(
     assert file.read_bytes() == before
 
 
+def test_publishing_again_mends_a_mask_that_is_not_its_own(output: Path, tmp_path: Path) -> None:
+    publish("quickstart", output, tmp_path)
+    file = tmp_path / "quickstart" / mask_file.NAME
+    right = file.read_bytes()
+    mask_file.write(file, {key: mask ^ np.uint8(1) for key, mask in mask_file.read(file).items()})
+    publish("quickstart", output, tmp_path)
+    assert file.read_bytes() == right
+
+
 def test_published_masks_outlive_the_store(output: Path, tmp_path: Path) -> None:
     publish("quickstart", output, tmp_path)
     before = (tmp_path / "quickstart" / mask_file.NAME).read_bytes()
