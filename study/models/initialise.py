@@ -15,8 +15,8 @@ Fans count a kernel's positions; a recurrent layer's gates are one matrix, as in
     standard_normal      N(0, 1)                                       SNIP, RN in table 3
     standard_truncated   truncated normal, N(0, 1)                     SNIP, TN in table 3
 
-Truncated normals end at two standard deviations of the normal distribution. For the last two the paper
-gives no deviation; 1 is the default of TensorFlow, which its code is written with.
+Truncated normals end at two standard deviations of the normal distribution. For the last two the paper gives no
+deviation; 1 is the default of TensorFlow, which its code is written with.
 """
 
 from collections.abc import Callable
