@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from study.analysis import mask_figures
 from study.analysis.drawing import Panel, lines, plain_decades, ticks
-from study.analysis.load import METHODS, measured, rank
+from study.analysis.load import METHODS, NO_CONTROL, measured, rank
 from study.analysis.reference import Study, select
 
 DENSE, TICKET = METHODS["dense"], METHODS["lottery_ticket"]
@@ -51,21 +51,21 @@ def caption(title: str, cells: pd.DataFrame) -> str:
 def accuracy(cells: pd.DataFrame) -> list[Panel]:
     """Test accuracy at the last iteration against weights remaining: means, and one standard deviation as a band.
 
-    The horizontal axis is Frankle & Carbin's: logarithmic, fewer weights to the right. The vertical axis is
-    logarithmic in the error, so that 98 against 97 % and 90 against 70 % both can be read. No panel where there is but
-    one sparsity.
+    A panel a method where several have controls; none where there is but one sparsity.
     """
     return [
-        Panel(title, partial(_accuracy, part))
+        Panel(", ".join(filter(None, [title, method])), partial(_against_remaining, own, "test_accuracy", "sd", order))
         for title, part in _parts(cells)
-        if part[part["sparsity"] > 0]["sparsity"].nunique() > 1
+        for method, own, order in _controlled(part)
+        if own[own["sparsity"] > 0]["sparsity"].nunique() > 1
     ]
 
 
 def early_stop(cells: pd.DataFrame) -> list[Panel]:
     """The iteration of the lowest validation loss against weights remaining."""
     return [
-        Panel(title, partial(_against_remaining, part, "early_stop_iteration", "sd")) for title, part in _parts(cells)
+        Panel(title, partial(_against_remaining, part, "early_stop_iteration", "sd", _methods(part)))
+        for title, part in _parts(cells)
     ]
 
 
@@ -106,7 +106,7 @@ def lth_4(cells: pd.DataFrame) -> list[Panel]:
         "training_accuracy": "training accuracy at the end",
     }
     return [
-        Panel(title, partial(_against_remaining, part, measure, "range"))
+        Panel(title, partial(_against_remaining, part, measure, "range", _methods(part)))
         for _, part in _parts(cells)
         for measure, title in measures.items()
         if part[measure].notna().any()
@@ -116,7 +116,7 @@ def lth_4(cells: pd.DataFrame) -> list[Panel]:
 def lth_5(cells: pd.DataFrame) -> list[Panel]:
     """Early-stop iteration and accuracy there, of each convolutional network; bars from least to most."""
     return [
-        Panel(f"{part['model'].iloc[0]}: {title}", partial(_against_remaining, part, measure, "range"))
+        Panel(f"{part['model'].iloc[0]}: {title}", partial(_against_remaining, part, measure, "range", _methods(part)))
         for _, part in _parts(cells)
         for measure, title in (("early_stop_iteration", "early stop"), ("early_stop_test_accuracy", "accuracy"))
     ]
@@ -230,6 +230,22 @@ def _parts(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(", ".join(map(str, key)), part) for key, part in cells.groupby(names, sort=False)]
 
 
+def _controlled(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame, list[str]]]:
+    """Where several methods have controls the cells of each, told apart by their controls; else all. And the lines."""
+    labels = zip(cells["method"], cells["control"], strict=True)
+    methods = pd.Series([label.removesuffix(f", {control}") for label, control in labels], index=cells.index)
+    if methods[cells["control"] != NO_CONTROL].nunique() < 2:
+        return [("", cells, _methods(cells))]
+    by_control = cells.assign(method=cells["control"].replace(NO_CONTROL, "no control"))
+    order = sorted(by_control["method"].unique(), key=lambda control: (control != "no control", control))
+    return [(method, by_control[methods == method], order) for method in sorted(methods.unique(), key=rank)]
+
+
+def _methods(cells: pd.DataFrame) -> list[str]:
+    """The methods that prune, in the order of legends."""
+    return sorted(cells[cells["sparsity"] > 0]["method"].unique(), key=rank)
+
+
 def _dense(axes: Axes, dense: "pd.Series[float]", spread: str) -> None:
     if len(dense):
         low, high = dense.mean() - dense.std(), dense.mean() + dense.std()
@@ -239,19 +255,22 @@ def _dense(axes: Axes, dense: "pd.Series[float]", spread: str) -> None:
         axes.axhspan(low, high, color="0.25", alpha=0.12, linewidth=0)
 
 
-def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, axes: Axes) -> None:
+def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, order: list[str], axes: Axes) -> None:
+    """A measure against weights remaining, on Frankle & Carbin's axis: logarithmic, fewer weights to the right."""
     pruned = cells[cells["sparsity"] > 0]
     _dense(axes, select(cells, method=DENSE)[measure], spread)
-    lines(axes, pruned, "remaining", measure, "method", sorted(pruned["method"].unique(), key=rank), spread)
+    lines(axes, pruned, "remaining", measure, "method", order, spread)
     axes.set_xscale("log")
     axes.invert_xaxis()
     ticks(axes, sorted(pruned["remaining"].unique()))
+    if measure.endswith("test_accuracy"):
+        _by_error(axes, cells[measure])
 
 
-def _accuracy(cells: pd.DataFrame, axes: Axes) -> None:
-    _against_remaining(cells, "test_accuracy", "sd", axes)
+def _by_error(axes: Axes, accuracies: "pd.Series[float]") -> None:
+    """A vertical axis of accuracy, logarithmic in the error: 98 and 97 % can be told apart, and so can 90 and 70 %."""
     axes.set_yscale("function", functions=(_log_error, _from_log_error))
-    low, high = _accuracy_limits(cells)
+    low, high = _limits(accuracies)
     axes.set_ylim(low, high)
     round_ones = [tick for tick in ACCURACY_TICKS if low < tick < high]
     axes.yaxis.set_major_locator(FixedLocator(round_ones) if len(round_ones) > 2 else MaxNLocator(5))
@@ -311,8 +330,8 @@ def _from_log_error(value: Values) -> Values:
     return np.asarray(100 - np.exp(-value))
 
 
-def _accuracy_limits(cells: pd.DataFrame) -> tuple[float, float]:
-    """From the lowest to the highest cell, with a margin."""
-    low, high = (_log_error(np.asarray(cells["test_accuracy"].agg(end))) for end in ("min", "max"))
+def _limits(accuracies: "pd.Series[float]") -> tuple[float, float]:
+    """From the lowest to the highest, with a margin."""
+    low, high = (_log_error(np.asarray(end)) for end in (accuracies.min(), accuracies.max()))
     margin = 0.06 * (high - low)
     return float(_from_log_error(low - margin)), float(_from_log_error(high + margin))

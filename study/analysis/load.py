@@ -36,6 +36,7 @@ PLAIN = [*METHODS.values(), BY_LAYER]
 
 KEY = ["model", "recipe", "method", "sparsity", "seed", "draw"]
 MISSING = "missing"
+NO_CONTROL = "none"
 
 
 def rank(label: str) -> tuple[int, str, float]:
@@ -138,13 +139,13 @@ def _labels(cells: list[Cell]) -> list[str]:
     def label(cell: Cell) -> str:
         method, control = cell["method"], cell["control"]["name"]
         name = method["name"]
-        if cell["sparsity"] == 0 and control == "none":
+        if cell["sparsity"] == 0 and control == NO_CONTROL:
             return METHODS["dense"]
         named = {setting: VARIANTS.get((name, setting, value)) for setting, value in method.items()}
         parts = [next(filter(None, named.values()), METHODS.get(name, name))]
         varying = [s for s in method if len(values[name, s]) > 1 and (name, s) not in {key[:2] for key in VARIANTS}]
         parts += [f"{setting} {method[setting]}" for setting in varying]
-        return ", ".join(parts + ([] if control == "none" else [control]))
+        return ", ".join(parts + ([] if control == NO_CONTROL else [control]))
 
     return [label(cell) for cell in cells]
 
@@ -155,6 +156,7 @@ def _settings(cell: Cell, label: str) -> dict[str, Any]:
         "sparsity": cell["sparsity"],
         "remaining": round(100 * (1 - cell["sparsity"]), 1),
         "seed": cell["seed"],
+        "control": cell["control"]["name"],
         "draw": cell["control"].get("draw", 0),
         "model": cell["model"]["name"],
         "dataset": cell["dataset"]["name"],

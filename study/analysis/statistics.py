@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -57,8 +57,13 @@ def interval(values: ArrayLike) -> tuple[float, float]:
     """
     if not _has_spread(values):
         return math.nan, math.nan
-    found = stats.bootstrap((np.asarray(values),), np.mean, method="BCa", rng=np.random.default_rng(0))
+    found = stats.bootstrap((np.asarray(values),), _rounded_mean, method="BCa", rng=np.random.default_rng(0))
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _rounded_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Means that differ by rounding alone are equal: BCa counts the resamples that tie with the sample."""
+    return np.asarray(np.mean(values, axis=axis)).round(9)
 
 
 def paired(of: Values, against: Values) -> Values:

@@ -58,6 +58,14 @@ def test_the_interval_is_efrons() -> None:
     assert statistics.interval(values) == statistics.interval(values)
 
 
+@pytest.mark.parametrize("changed", range(5))
+def test_the_last_bit_of_a_value_does_not_move_the_interval(changed: int) -> None:
+    values = np.array([97.8, 97.9, 98.0, 98.1, 98.2])
+    moved = values.copy()
+    moved[changed] = np.nextafter(values[changed], 0)
+    assert statistics.interval(moved) == pytest.approx(statistics.interval(values), abs=1e-8)
+
+
 def test_holm_steps_down_until_the_first_failure() -> None:
     """0.01 < 0.05 / 3, then 0.03 > 0.05 / 2: the 0.04 after it fails as well, though it is below 0.05."""
     rows = [Evidence(0.04, 0.96), Evidence(0.01, 0.99), Evidence(0.97, 0.03)]

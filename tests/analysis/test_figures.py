@@ -1,0 +1,48 @@
+"""Figures: which panels there are, and that a line looks the same in all of them."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from matplotlib.lines import Line2D
+
+from study.analysis import figures
+from study.analysis.load import load, measured
+from tests.analysis.synthetic import write_experiment
+
+
+def cells_of(experiment: str, folder: Path) -> pd.DataFrame:
+    write_experiment(folder, experiment, lambda cell: 0.97 - 0.1 * cell["sparsity"])
+    return measured(load(folder / experiment))
+
+
+def test_where_several_methods_have_controls_each_has_a_panel_and_a_control_one_look(tmp_path: Path) -> None:
+    cells = cells_of("common_mnist_controls", tmp_path)
+    panels = figures.accuracy(cells[cells["method"] != "SNIP, invert"])
+    assert [panel.title for panel in panels] == ["SNIP", "GraSP", "SynFlow", "magnitude at init"]
+    looks = []
+    for panel in panels:
+        _, axes = plt.subplots()
+        panel.draw(axes)
+        handles, labels = axes.get_legend_handles_labels()
+        assert labels == ["no control", "absolute", "invert", "reinitialise", "shuffle"]
+        drawn = [handle for handle in handles if isinstance(handle, Line2D)]
+        looks.append([(line.get_color(), line.get_linestyle(), line.get_marker()) for line in drawn])
+        plt.close()
+    assert len(set(map(str, looks))) == 1
+    assert len(set(map(str, looks[0]))) == 5
+
+
+@pytest.mark.parametrize("experiment", ["lth_lenet", "quickstart"])
+def test_controls_of_one_method_stand_beside_it(experiment: str, tmp_path: Path) -> None:
+    assert [panel.title for panel in figures.accuracy(cells_of(experiment, tmp_path))] == [""]
+
+
+def test_equal_factors_between_errors_are_equal_heights(tmp_path: Path) -> None:
+    _, axes = plt.subplots()
+    (panel,) = figures.accuracy(cells_of("quickstart", tmp_path))
+    panel.draw(axes)
+    heights = [axes.transData.transform((1, accuracy))[1] for accuracy in (90.0, 99.0, 99.9)]
+    plt.close()
+    assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1])
