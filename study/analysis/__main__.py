@@ -134,8 +134,8 @@ def _caption(experiment: str, cells: pd.DataFrame) -> str:
     model, dataset, recipe = ("/".join(sorted(cells[name].unique())) for name in ("model", "dataset", "recipe"))
     missing = len(cells) - len(measured(cells))
     gaps = f"; {missing} of {len(cells)} cells are missing" if missing else ""
-    seeds = measured(cells)["seed"].nunique()
-    spread = f"mean ± standard deviation, {seeds} seeds" if seeds > 1 else "1 seed"
+    seeds = figures.seeds(measured(cells))
+    spread = seeds if seeds == "1 seed" else f"mean ± standard deviation, {seeds}"
     return f"{experiment}: {model} on {dataset}, recipe {recipe}; {spread}{gaps}"
 
 

@@ -43,9 +43,14 @@ class PaperFigure:
 
 def caption(title: str, cells: pd.DataFrame) -> str:
     """The title, and how many seeds stand behind the figure's points."""
-    seeds = cells.groupby(["dataset", "model", "recipe", "method", "sparsity"])["seed"].nunique()
-    low, high = seeds.min(), seeds.max()
-    return f"{title}; {f'{low} to ' if low < high else ''}{high} seed{'s' if high > 1 else ''}"
+    return f"{title}; {seeds(cells)}"
+
+
+def seeds(cells: pd.DataFrame) -> str:
+    """How many seeds measured cells have, from the fewest to the most: "3 to 20 seeds"."""
+    counts = cells.groupby(["dataset", "model", "recipe", "method", "sparsity"])["seed"].nunique()
+    low, high = counts.min(), counts.max()
+    return f"{f'{low} to ' if low < high else ''}{high} seed{'s' if high > 1 else ''}"
 
 
 def accuracy(cells: pd.DataFrame) -> list[Panel]:

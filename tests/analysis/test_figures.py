@@ -46,3 +46,10 @@ def test_equal_factors_between_errors_are_equal_heights(tmp_path: Path) -> None:
     heights = [axes.transData.transform((1, accuracy))[1] for accuracy in (90.0, 99.0, 99.9)]
     plt.close()
     assert heights[1] - heights[0] == pytest.approx(heights[2] - heights[1])
+
+
+def test_a_caption_tells_the_fewest_and_the_most_seeds(tmp_path: Path) -> None:
+    cells = cells_of("quickstart", tmp_path)
+    assert figures.seeds(cells) == "3 seeds"
+    assert figures.seeds(cells[(cells["method"] == "SNIP") & (cells["seed"] == 1)]) == "1 seed"
+    assert figures.seeds(cells[(cells["method"] != "SNIP") | (cells["seed"] == 1)]) == "1 to 3 seeds"
