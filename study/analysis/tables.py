@@ -86,6 +86,7 @@ def write(table: pd.DataFrame, path: Path, caption: str) -> None:
             "std at early stop": table["early_stop_std"].map(_number),
             "early-stop iteration, mean": table["early_stop_iteration"].map(lambda value: _number(value, 0)),
             "collapsed": table["collapsed"].map(str),
+            **({"diverged": table["diverged"].map(str)} if table["diverged"].any() else {}),
         }
     )
     write_texts(path, table, caption, [shown], [])

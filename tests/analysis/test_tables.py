@@ -38,6 +38,17 @@ def test_one_seed_has_no_standard_deviation(tmp_path: Path) -> None:
     assert by_method(table(tmp_path, 0.9)).loc["SNIP"].iloc[0] == "90.00"
 
 
+def test_a_seed_that_diverged_is_told(tmp_path: Path) -> None:
+    table(tmp_path, 0.9, 0.1)
+    for seed, status in enumerate(("finished", "diverged")):
+        record = synthetic("mine", seed, changed(seed=seed), 0.9 - 0.8 * seed)
+        results = record.results.model_copy(update={"status": status})
+        write_record(tmp_path / "mine" / f"{seed}.json", record.model_copy(update={"results": results}))
+        write(aggregate(load(tmp_path / "mine")), tmp_path / status, "A table.")
+    assert "diverged" not in (tmp_path / "finished.md").read_text()
+    assert re.search(r"collapsed +\| diverged +\|(.|\n)+\| 0 +\| 1 +\|$", (tmp_path / "diverged.md").read_text(), re.M)
+
+
 def test_a_seed_counts_once_however_many_draws_its_control_has(tmp_path: Path) -> None:
     """Draws of 90 and 94 % in one seed and of 95 % in the other: 92 and 95 %, not a mean of three."""
     draws = [(0, 0, 0.90), (0, 1, 0.94), (1, 0, 0.95)]
