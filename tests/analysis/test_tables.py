@@ -39,7 +39,6 @@ def test_one_seed_has_no_standard_deviation(tmp_path: Path) -> None:
 
 
 def test_a_seed_that_diverged_is_told(tmp_path: Path) -> None:
-    table(tmp_path, 0.9, 0.1)
     for seed, status in enumerate(("finished", "diverged")):
         record = synthetic("mine", seed, changed(seed=seed), 0.9 - 0.8 * seed)
         results = record.results.model_copy(update={"status": status})
