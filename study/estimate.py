@@ -110,7 +110,8 @@ def estimates(experiment: str, region: Region) -> list[dict[str, object]]:
 def validation() -> list[dict[str, object]]:
     """Predicted beside measured CPU seconds of the trainings in the published records, a row an experiment.
 
-    Predicted from the benchmark of engines, which was measured apart from the records.
+    Predicted from the benchmark of engines, which was measured apart from the records. Trainings that diverged, and so
+    ended early, are left out.
     """
     core = next(hardware for hardware in projection.hardware() if hardware.peak is None)
     found: list[dict[str, object]] = []
@@ -118,6 +119,7 @@ def validation() -> list[dict[str, object]]:
         measured = {
             training: cost.training.cpu + cost.evaluation.cpu
             for record in read_folder(folder)
+            if record.results.diverged_at is None
             for training, cost in record.run.costs.items()
         }
         nodes = [node for training, node in plan_of(folder.name).trainings.items() if training in measured]

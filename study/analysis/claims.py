@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from study.analysis import statistics
 from study.analysis.likeness import drawn_class, scored_class
 from study.analysis.load import METHODS, MISSING
-from study.analysis.reference import Study, by_seed, select
+from study.analysis.reference import Study, by_seed, diverged, select
 from study.analysis.statistics import Evidence, Values, Verdict
 from study.errors import StudyError
 
@@ -178,7 +178,7 @@ def judge(claims: Sequence[Claim], study: Study, compared: Mapping[str, pd.DataF
     Comparisons that rest on the same experiments are one family, their verdicts corrected together (Holm).
     """
     places = {claim.id: _places(claim, study) for claim in claims if isinstance(claim.test, Comparison)}
-    measured = [claim for claim in claims if any(len(place.differences) for place in places.get(claim.id, []))]
+    measured = [claim for claim in claims if any(place.is_measured for place in places.get(claim.id, []))]
     verdicts: dict[str, Verdict] = {}
     for family in {claim.experiments: None for claim in measured}:
         members = [claim for claim in measured if claim.experiments == family]
@@ -189,21 +189,33 @@ def judge(claims: Sequence[Claim], study: Study, compared: Mapping[str, pd.DataF
 
 @dataclass(frozen=True)
 class _Place:
-    """A comparison at one percentage of weights remaining: the differences by seed."""
+    """A comparison at one percentage of weights remaining: the differences by seed.
+
+    `diverged` says which trainings did: those that did not are a choice among the seeds, so that they decide nothing.
+    """
 
     test: Comparison
     remaining: float
     differences: Values
     planned: int
+    diverged: tuple[str, ...]
+
+    @property
+    def is_measured(self) -> bool:
+        return len(self.differences) > 0 or len(self.diverged) > 0
 
     @property
     def evidence(self) -> Evidence:
+        if self.diverged:
+            return statistics.NOTHING
         if self.test.relation == "within":
             return statistics.within(self._shifted, self.test.margin or 0)
         return statistics.above(self._shifted)
 
     @property
     def needed(self) -> int | None:
+        if self.diverged:
+            return None
         if self.test.relation == "within":
             return statistics.seeds_to_show_within(self._shifted, self.test.margin or 0)
         return statistics.seeds_to_show_above(self._shifted)
@@ -217,6 +229,8 @@ class _Place:
         return shifted if self.test.relation == "within" else shifted + (self.test.margin or 0)
 
     def __str__(self) -> str:
+        if self.diverged:
+            return f"{self.remaining:g} %: {' and '.join(self.diverged)}"
         if len(self.differences) == 0:
             return f"{self.remaining:g} %: {MISSING}"
         low, high = statistics.interval(self.differences)
@@ -233,7 +247,7 @@ class _Place:
 
 def _told(places: list[_Place]) -> str:
     """What was measured, place by place; where these are many, from the least to the most."""
-    if len(places) < 5 or not all(len(place.differences) for place in places):
+    if len(places) < 5 or any(place.diverged or not len(place.differences) for place in places):
         return "; ".join(map(str, places))
     means = [place.differences.mean() for place in places]
     seeds = " or ".join(dict.fromkeys(place.seeds for place in places))
@@ -270,13 +284,18 @@ def _place(test: Comparison, cells: pd.DataFrame, remaining: float) -> _Place:
     def chosen(method: str) -> pd.DataFrame:
         return select(cells, method=method) if method == DENSE else select(cells, method=method, remaining=remaining)
 
+    def lost(method: str) -> str:
+        seeds = diverged(chosen(method), test.measure)
+        return f"{method} diverged with {seeds.sum()} of {len(seeds)} seeds" if seeds.any() else ""
+
     differences = by_seed(chosen(test.of), test.measure)
     if test.against is not None:
         against = by_seed(chosen(test.against), test.measure)
         differences = statistics.paired(differences, against)
         if test.measure == "early_stop_iteration":
             differences = (100 * differences / against).dropna()
-    return _Place(test, remaining, differences, chosen(test.of)["seed"].nunique())
+    found = tuple(filter(None, map(lost, filter(None, (test.of, test.against)))))
+    return _Place(test, remaining, differences, chosen(test.of)["seed"].nunique(), found)
 
 
 def _finding(
@@ -293,7 +312,7 @@ def _finding(
     if claim.id not in verdicts:
         return Finding(claim, Verdict.NOT_MEASURED)
     fewest = min(places, key=lambda place: len(place.differences) - place.planned)
-    partly = f"{fewest.seeds} seeds" if len(fewest.differences) < fewest.planned else ""
+    partly = f"{fewest.seeds} seeds" if len(fewest.differences) < fewest.planned and not fewest.diverged else ""
     return Finding(claim, verdicts[claim.id], _told(places), _needed(places), partly)
 
 
@@ -321,8 +340,9 @@ def _of_figures(claim: Claim, test: Figures, compared: pd.DataFrame) -> Finding:
         verdict = Verdict.REPRODUCED if set(counts.index) == {Verdict.REPRODUCED} else Verdict.INCONCLUSIVE
     seeds = rows["needed"]
     needed = None if seeds.isna().any() else int(seeds.max())
-    seen = rows[rows["n"] > 0]
-    n, planned = min(zip(seen["n"], seen["planned"], strict=True), key=lambda pair: pair[0] - pair[1])
+    ran = rows["n"] + rows["diverged"]
+    seen = zip(ran[ran > 0], rows["planned"][ran > 0], strict=True)
+    n, planned = min(seen, key=lambda pair: pair[0] - pair[1])
     partly = f"{n} of {planned} seeds" if n < planned else ""
     measured = f"of {len(rows)} printed figures {told}" + (f", on {partly} at least" if partly else "")
     return Finding(claim, verdict, measured, needed, partly)

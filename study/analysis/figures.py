@@ -263,7 +263,7 @@ def _dense(axes: Axes, dense: "pd.Series[float]", spread: str) -> None:
 def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, order: list[str], axes: Axes) -> None:
     """A measure against weights remaining, on Frankle & Carbin's axis: logarithmic, fewer weights to the right."""
     pruned = cells[cells["sparsity"] > 0]
-    _dense(axes, select(cells, method=DENSE)[measure], spread)
+    _dense(axes, select(cells, method=DENSE)[measure].dropna(), spread)
     lines(axes, pruned, "remaining", measure, "method", order, spread)
     axes.set_xscale("log")
     axes.invert_xaxis()

@@ -12,8 +12,8 @@ def records(folder: str | Path) -> pd.DataFrame:
     """One row a cell of an experiment: settings and results, accuracies in percent.
 
     `folder` holds the experiment's records: "outputs/records/mine" or "results/records/quickstart". A cell of the
-    experiment's grid that has not run has the status "missing". Raises StudyError where there are no records, or
-    they are damaged or of several kinds.
+    experiment's grid that has not run has the status "missing", one whose training diverged "diverged" and no
+    accuracies. Raises StudyError where there are no records, or they are damaged or of several kinds.
     """
     cells = _cells(folder)
     nested = [name for name in cells if cells[name].map(lambda value: isinstance(value, (dict, list))).any()]

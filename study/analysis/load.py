@@ -35,7 +35,7 @@ PLAIN = [*METHODS.values(), BY_LAYER]
 """Labels of methods as they are: without a setting that varies, without a control."""
 
 KEY = ["model", "recipe", "method", "sparsity", "seed", "draw"]
-MISSING = "missing"
+MISSING, DIVERGED = "missing", "diverged"
 NO_CONTROL = "none"
 
 
@@ -69,7 +69,8 @@ def load(folder: Path, *others: Path) -> pd.DataFrame:
     and nothing controlled, the method is "dense". Accuracies and errors are in percent; `kept` and `prunable` count
     weights by layer; costs are those of study/analysis/cost.py; `mask` has the flat bits of each layer, and
     `training_accuracy` a number, where the folder or one of the others has the cell's. A missing cell has the status
-    "missing" and no values.
+    "missing" and no values. One whose training diverged has the status "diverged", neither accuracies nor costs: its
+    weights are no network's, and its training ended there.
 
     Raises StudyError for a file that is not a record; for records of another experiment or of several versions of
     torch; for one cell twice; and where settings under one name differ, among records or from the configuration.
@@ -167,19 +168,22 @@ def _settings(cell: Cell, label: str) -> dict[str, Any]:
 
 def _values(record: Record) -> dict[str, Any]:
     results, cost = record.results, record.run.costs.get(record.trainings[-1])
-    return {
-        "status": results.status,
+    trained = {
         "test_accuracy": 100 * results.test_accuracy,
         "test_error": 100 - 100 * results.test_accuracy,
         "early_stop_test_accuracy": 100 * results.early_stop_test_accuracy,
         "early_stop_iteration": results.early_stop_iteration,
+        "seconds_per_iteration": (cost.training.cpu + cost.evaluation.cpu) / cost.iterations if cost else math.nan,
+        **costs.of_record(record),
+    }
+    return {
+        "status": results.status,
         "parameters": sum(results.kept.values()),
         "effective": 100 * (1 - record.effective_sparsity),
         "kept": results.kept,
         "prunable": results.prunable,
         "curves": results.curves,
-        **costs.of_record(record),
-        "seconds_per_iteration": (cost.training.cpu + cost.evaluation.cpu) / cost.iterations if cost else math.nan,
+        **(dict.fromkeys(trained, math.nan) if results.status == DIVERGED else trained),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from study.analysis import statistics
+from study.analysis.load import DIVERGED, measured
 from study.analysis.statistics import Evidence, Values, Verdict
 
 FOLDER = Path(__file__).parents[2] / "results" / "reference"
@@ -218,13 +219,21 @@ def by_seed(cells: pd.DataFrame, measure: str) -> Values:
     return cells.groupby("seed")[measure].mean().dropna()
 
 
+def diverged(cells: pd.DataFrame, measure: str) -> "pd.Series[bool]":
+    """Of each seed that has run, whether a measure lacks since a training diverged."""
+    ran = measured(cells)
+    return (ran["status"].eq(DIVERGED) & ran[measure].isna()).groupby(ran["seed"]).any()
+
+
 def compare(table: PaperTable, study: Study) -> pd.DataFrame:
     """One row a printed figure: the paper's, ours (mean, sample standard deviation, n, interval), and the verdict.
 
     `difference` is ours minus the paper's. `margin` is what counts as equal: the paper's own standard deviation, or
     else MARGIN points, and for parameters COUNT_MARGIN. `planned` counts the seeds that n would be of, `needed` those
-    that would decide at the mean and spread found. Verdicts hold for the table as a whole (Holm). There is none on a
-    figure that was recalled, not read, nor on a method that is not run here.
+    that would decide at the mean and spread found, `diverged` those that have no value since a training diverged: where
+    there are any, a figure is not reproduced if they are the most, by an exact test, and else inconclusive. Verdicts
+    hold for the table as a whole (Holm). There is none on a figure that was recalled, not read, nor on a method that is
+    not run here.
     """
     networks = {(network.dataset, network.name): network for network in table.networks}
     printed = _printed(table.file)
@@ -233,7 +242,7 @@ def compare(table: PaperTable, study: Study) -> pd.DataFrame:
         figure for figure in printed.to_dict("records") if (figure["dataset"], figure["architecture"]) in networks
     ]
     compared = [_Compared(figure, networks[figure["dataset"], figure["architecture"]], study) for figure in figures]
-    judged = [one for one in compared if one.decides and len(one.values)]
+    judged = [one for one in compared if one.decides and (len(one.values) or any(one.diverged))]
     verdicts = dict(zip(map(id, judged), statistics.verdicts([one.evidence for one in judged]), strict=True))
     rows = []
     for one in compared:
@@ -255,6 +264,7 @@ class _Compared:
     def __init__(self, figure: dict[Any, Any], network: Network, study: Study) -> None:
         self.figure, self.network = figure, network
         self.values, self.planned = pd.Series(dtype=float), 0
+        self.diverged: list[bool] = []
         self.margin = float(figure["std"]) if figure["std"] > 0 else MARGIN
         if figure["metric"] == "parameters":
             self.margin = COUNT_MARGIN * figure["value"]
@@ -265,8 +275,12 @@ class _Compared:
         label, measure = METHODS[self.figure["method"]], MEASURES[self.figure["metric"]]
         of = select(cells, method=label, sparsity=self.figure["sparsity"])
         self.values, self.planned = by_seed(of, measure), of["seed"].nunique()
+        lost = diverged(of, measure)
         if self.figure["metric"].endswith("_change"):
-            self.values = statistics.paired(self.values, by_seed(select(cells, method="dense"), measure))
+            dense = select(cells, method="dense")
+            self.values = statistics.paired(self.values, by_seed(dense, measure))
+            lost |= diverged(dense, measure).reindex(lost.index, fill_value=False)
+        self.diverged = lost.tolist()
 
     @property
     def decides(self) -> bool:
@@ -279,6 +293,8 @@ class _Compared:
 
     @property
     def evidence(self) -> Evidence:
+        if any(self.diverged):
+            return Evidence(holds=1.0, fails=statistics.mostly(self.diverged).holds)
         if self.figure["metric"] != "parameters":
             return statistics.within(self.differences, self.margin)
         agrees = bool((self.differences.abs() <= self.margin).all())
@@ -299,6 +315,7 @@ class _Compared:
             "std": self.values.std(),
             "n": len(self.values),
             "planned": self.planned,
+            "diverged": sum(self.diverged),
             "low": low,
             "high": high,
             "difference": self.differences.mean(),

@@ -23,17 +23,18 @@ the measurement (where it was not, the claim says so). A verdict on part of the 
 it may change."""
 
 METHOD = """\
-Accuracy is the test accuracy of the last iteration or, where a paper means that, of the lowest validation loss;
-never the best on the test set. Comparisons are of differences within a seed, by one-sided t tests: one for a
-difference; one with a margin for "at least as good" (non-inferiority); two for "as much as" (TOST). The margin is
-the paper's own spread, or 0.3 points where it gives none, and stands in the column "test". A claim about several
-sparsities is reproduced where it holds at all of them, and not reproduced where it fails at one. A printed figure is
-reproduced where ours is within the paper's own standard deviation of it or, where the paper prints none, within 0.3
-points. Claims that rest on the same experiments, and the rows of a table, are corrected together (Holm), at a
-family-wise error of 5 %. Measured are mean differences, by the percentage of weights remaining; in brackets stand 95 %
-intervals by the BCa bootstrap. They decide nothing: with few seeds they are too narrow. Seeds to decide are those that
-one claim takes alone, for a power of 80 %, were the mean and spread found the true ones. Figures that were recalled,
-and not read, are marked † in the tables and decide nothing."""
+Accuracy is the test accuracy of the last iteration or, where a paper means that, of the lowest validation loss; never
+the best on the test set. A network whose training diverged has none: no comparison rests on it, and a printed figure
+is not reproduced where it happens to most seeds. Comparisons are of differences within a seed, by one-sided t tests:
+one for a difference; one with a margin for "at least as good" (non-inferiority); two for "as much as" (TOST). The
+margin is the paper's own spread, or 0.3 points where it gives none, and stands in the column "test". A claim about
+several sparsities is reproduced where it holds at all of them, and not reproduced where it fails at one. A printed
+figure is reproduced where ours is within the paper's own standard deviation of it or, where the paper prints none,
+within 0.3 points. Claims that rest on the same experiments, and the rows of a table, are corrected together (Holm), at
+a family-wise error of 5 %. Measured are mean differences, by the percentage of weights remaining; in brackets stand
+95 % intervals by the BCa bootstrap. They decide nothing: with few seeds they are too narrow. Seeds to decide are those
+that one claim takes alone, for a power of 80 %, were the mean and spread found the true ones. Figures that were
+recalled, and not read, are marked † in the tables and decide nothing."""
 
 TO_RUN = """\
 Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the

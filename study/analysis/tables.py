@@ -7,7 +7,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from study.analysis import statistics
-from study.analysis.load import MISSING, rank
+from study.analysis.load import DIVERGED, MISSING, rank
 from study.analysis.reference import PaperTable
 from study.analysis.statistics import Verdict
 from study.files import write_atomically
@@ -21,11 +21,12 @@ LATEX = str.maketrans(
 
 LEGEND = (
     "First the paper's figure, after the stroke ours. = reproduced: ours is within the margin of the paper's; ≠ not "
-    "reproduced: it is outside; ? inconclusive: the seeds cannot tell. No sign: recalled, or not run here. Each by two "
-    "one-sided t tests, at a family-wise error of 5 % over the table (Holm). The margin is the paper's own standard "
-    "deviation, or 0.3 points where it prints none (1 % of a number of parameters). ± is the sample standard deviation "
-    "over n seeds; the interval is the mean's, 95 % by the BCa bootstrap, too narrow for few seeds. Seeds to decide: "
-    "for a power of 80 % at the mean and spread found."
+    "reproduced: it is outside; ? inconclusive: the seeds cannot tell. No sign: recalled, or not run here. Each by "
+    "two one-sided t tests, at a family-wise error of 5 % over the table (Holm). The margin is the paper's own "
+    "standard deviation, or 0.3 points where it prints none (1 % of a number of parameters). A figure is not "
+    "reproduced either where most trainings diverged, which then have no accuracy, and where some did it is "
+    "inconclusive. ± is the sample standard deviation over n seeds; the interval is the mean's, 95 % by the BCa "
+    "bootstrap, too narrow for few seeds. Seeds to decide: for a power of 80 % at the mean and spread found."
 )
 RECALLED = "† recalled from memory, not read in the paper: shown, and never a verdict."
 SIGNS = {Verdict.REPRODUCED: " =", Verdict.NOT_REPRODUCED: " ≠", Verdict.INCONCLUSIVE: " ?"}
@@ -37,7 +38,7 @@ def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
     """Mean, sample standard deviation (n - 1) and interval over seeds, by network, recipe, method and sparsity.
 
     Accuracies are in percent. A seed counts once, by the mean of a control's draws. `n` of the `planned` seeds are
-    measured; where none is, values are missing.
+    measured; where none is, values are missing. `collapsed`, `diverged` and `missing` count cells.
     """
     by_seed = cells.groupby([*GROUP, "seed"], as_index=False)[MEASURES].mean()
     grouped = by_seed.groupby(GROUP, as_index=False).agg(
@@ -53,7 +54,7 @@ def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
         early_stop_std=("early_stop_test_accuracy", "std"),
         early_stop_iteration=("early_stop_iteration", "mean"),
     )
-    for status in ("collapsed", "diverged", MISSING):
+    for status in ("collapsed", DIVERGED, MISSING):
         counted = cells[cells["status"] == status].groupby(GROUP).size().rename(status).reset_index()
         grouped = grouped.merge(counted, on=GROUP, how="left").fillna({status: 0}).astype({status: int})
     grouped = grouped.sort_values("sparsity").sort_values("method", key=lambda names: names.map(rank), kind="stable")
@@ -62,10 +63,7 @@ def aggregate(cells: pd.DataFrame) -> pd.DataFrame:
 
 def by_method(table: pd.DataFrame) -> pd.DataFrame:
     """Mean ± standard deviation of the test accuracy of one network as text: a row a method, a column a sparsity."""
-    text = [
-        MISSING if n == 0 else spread(mean, std)
-        for n, mean, std in zip(table["n"], table["mean"], table["std"], strict=True)
-    ]
+    text = [accuracy(row) for row in table.to_dict("records")]
     wide = table.assign(text=text).pivot(index="method", columns="sparsity", values="text")
     return wide.reindex(table["method"].unique()).fillna("")
 
@@ -86,7 +84,7 @@ def write(table: pd.DataFrame, path: Path, caption: str) -> None:
             "std at early stop": table["early_stop_std"].map(_number),
             "early-stop iteration, mean": table["early_stop_iteration"].map(lambda value: _number(value, 0)),
             "collapsed": table["collapsed"].map(str),
-            **({"diverged": table["diverged"].map(str)} if table["diverged"].any() else {}),
+            **_diverged(table),
         }
     )
     write_texts(path, table, caption, [shown], [])
@@ -130,6 +128,7 @@ def details(compared: pd.DataFrame) -> pd.DataFrame:
             "paper": [printed(row) for row in table.to_dict("records")],
             "ours": [ours(row) for row in table.to_dict("records")],
             "n": _seeds(table),
+            **_diverged(table),
             "95 % interval": _intervals(table),
             "difference": [
                 _number(value, 0 if metric == COUNT else 2, "+")
@@ -172,7 +171,7 @@ def _latex(table: pd.DataFrame, caption: str, notes: list[str]) -> str:
 
 
 def _cell(row: dict[Any, Any]) -> str:
-    return printed(row) + (f" / {ours(row)}{SIGNS.get(row['verdict'], '')}" if row["n"] else "")
+    return printed(row) + (f" / {ours(row)}{SIGNS.get(row['verdict'], '')}" if row["n"] or row[DIVERGED] else "")
 
 
 def printed(row: dict[Any, Any]) -> str:
@@ -185,15 +184,23 @@ def printed(row: dict[Any, Any]) -> str:
 
 def ours(row: dict[Any, Any]) -> str:
     """Our mean and sample standard deviation beside it."""
-    if row["n"] == 0:
-        return MISSING
-    return f"{row['mean']:,.0f}" if row["metric"] == COUNT else spread(row["mean"], row["std"])
+    return f"{row['mean']:,.0f}" if row["n"] and row["metric"] == COUNT else accuracy(row)
+
+
+def accuracy(row: dict[Any, Any]) -> str:
+    """The mean and sample standard deviation of a row, or why it has none: its trainings diverged, or are missing."""
+    return spread(row["mean"], row["std"]) if row["n"] else DIVERGED if row[DIVERGED] else MISSING
 
 
 def _seeds(table: pd.DataFrame) -> list[str]:
     """How many seeds, and of how many where some are missing."""
     pairs = zip(table["n"], table["planned"], strict=True)
     return [str(n) if n == planned else f"{n} of {planned}" for n, planned in pairs]
+
+
+def _diverged(table: pd.DataFrame) -> dict[str, "pd.Series[str]"]:
+    """A column of how many trainings diverged, where any did."""
+    return {DIVERGED: table[DIVERGED].map(str)} if table[DIVERGED].any() else {}
 
 
 def _intervals(table: pd.DataFrame) -> list[str]:

@@ -1,5 +1,6 @@
 """Synthetic records of whole experiments, for tests alone: every cell of a grid, with made-up accuracies."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ Accuracy = Callable[[Cell], float]
 
 
 def synthetic(experiment: str, number: int, cell: Cell, accuracy: float, early_stop: int = 2000) -> Record:
-    """A record with this accuracy at the end, a point less at early stop, and a made-up curve towards it."""
+    """A record with this accuracy at the end, a point less at early stop, and a made-up curve towards it.
+
+    NaN is the accuracy of a training that diverged: its record has that of chance.
+    """
+    diverged = math.isnan(accuracy)
+    accuracy = 0.1 if diverged else accuracy
     kept = {name: round(count * (1 - cell["sparsity"])) for name, count in PRUNABLE.items()}
     iterations = list(range(0, 50_001, 2500))
     curves: dict[str, list[Any]] = {
@@ -30,8 +36,8 @@ def synthetic(experiment: str, number: int, cell: Cell, accuracy: float, early_s
         "test_accuracy": [accuracy - 0.9 * 0.1 ** (iteration / 5000) for iteration in iterations],
     }
     results = Results(
-        status="finished",
-        diverged_at=None,
+        status="diverged" if diverged else "finished",
+        diverged_at=50_000 if diverged else None,
         prunable=PRUNABLE,
         kept=kept,
         effective=kept,

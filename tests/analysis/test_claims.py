@@ -1,5 +1,6 @@
 """The registry, held to the grids and the papers' tables; and judgements on records made up to be right or wrong."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,27 @@ def test_what_was_measured_is_told_with_its_seeds(tmp_path: Path) -> None:
     assert finding.told == "inconclusive, on 2 of 3 seeds"
 
 
+@pytest.mark.parametrize("lost", [{0}, {0, 1, 2}])
+def test_no_comparison_rests_on_trainings_that_diverged(lost: set[int], tmp_path: Path) -> None:
+    """SNIP is a point above random; that of 10 % has no accuracy in some seeds, or in none."""
+
+    def accuracy(cell: Cell) -> float:
+        name, seed = cell["method"]["name"], cell["seed"]
+        if name == "random" and cell["sparsity"] == 0.9 and seed in lost:
+            return math.nan
+        return 0.95 + (0.01 + 0.0002 * seed if name == "snip" else 0)
+
+    study = {"quickstart": load(write_experiment(tmp_path, "quickstart", accuracy))}
+    sizes = {"alone": [10], "both": [20, 10], "other": [20]}
+    claims = [claim(remaining=remaining).model_copy(update={"id": name}) for name, remaining in sizes.items()]
+    alone, both, other = judge(claims, study, {})
+    assert alone.told == "inconclusive"
+    assert alone.measured == f"10 %: random diverged with {len(lost)} of 3 seeds"
+    assert both.measured.endswith(alone.measured)
+    assert alone.needed is None
+    assert other.verdict == Verdict.REPRODUCED
+
+
 def test_iterations_are_compared_in_percent_by_seed(tmp_path: Path) -> None:
     """Tickets stop at 500 of dense's 1000, and at 1500 of 2000: -50 and -25 %, with the third seed -45 %."""
     stops = {0: (500, 1000), 1: (1500, 2000), 2: (1100, 2000)}
@@ -187,7 +209,9 @@ def test_claims_on_one_experiment_are_corrected_together(tmp_path: Path) -> None
     ],
 )
 def test_printed_figures_are_reproduced_together(verdicts: list[str], told: Verdict) -> None:
-    compared = pd.DataFrame({"verdict": verdicts, "network": "n", "method": "m", "needed": 3, "n": 4, "planned": 4})
+    compared = pd.DataFrame(
+        {"verdict": verdicts, "network": "n", "method": "m", "needed": 3, "n": 4, "planned": 4, "diverged": 0}
+    )
     figures = claim().model_copy(update={"test": Figures(table="t")})
     assert judge([figures], {}, {"t": compared})[0].told == told
     if told != Verdict.NOT_MEASURED:

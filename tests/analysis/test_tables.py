@@ -1,5 +1,6 @@
 """Aggregation over seeds, by hand, and tables in the papers' layout."""
 
+import math
 import re
 from pathlib import Path
 
@@ -39,13 +40,13 @@ def test_one_seed_has_no_standard_deviation(tmp_path: Path) -> None:
 
 
 def test_a_seed_that_diverged_is_told(tmp_path: Path) -> None:
-    for seed, status in enumerate(("finished", "diverged")):
-        record = synthetic("mine", seed, changed(seed=seed), 0.9 - 0.8 * seed)
-        results = record.results.model_copy(update={"status": status})
-        write_record(tmp_path / "mine" / f"{seed}.json", record.model_copy(update={"results": results}))
-        write(aggregate(load(tmp_path / "mine")), tmp_path / status, "A table.")
+    write(table(tmp_path, 0.9), tmp_path / "finished", "A table.")
+    found = table(tmp_path, 0.9, math.nan)
+    write(found, tmp_path / "diverged", "A table.")
     assert "diverged" not in (tmp_path / "finished.md").read_text()
     assert re.search(r"collapsed +\| diverged +\|(.|\n)+\| 0 +\| 1 +\|$", (tmp_path / "diverged.md").read_text(), re.M)
+    assert (found["n"].item(), found["planned"].item(), found["mean"].item()) == (1, 2, pytest.approx(90))
+    assert by_method(table(tmp_path / "alone", math.nan)).loc["SNIP"].iloc[0] == "diverged"
 
 
 def test_a_seed_counts_once_however_many_draws_its_control_has(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from study.analysis import report, tables
 from study.analysis.claims import Comparison, Drawings, Figures, Finding, Registry
 from study.analysis.drawing import Panel
 from study.analysis.figures import PAPER_FIGURES, accuracy, caption
-from study.analysis.load import METHODS, MISSING, measured
+from study.analysis.load import DIVERGED, METHODS, measured
 from study.analysis.reference import METHODS as PRINTED_METHODS
 from study.analysis.reference import PAPER_TABLES, PaperTable, Study
 from study.analysis.statistics import Verdict
@@ -192,7 +192,7 @@ def _printed_row(table: PaperTable, figure: dict[Any, Any], command: str) -> Row
         Cell(figure["method"], note=figure["metric"].replace("_", " ")),
         _number(100 * figure["sparsity"], None),
         Cell(tables.printed(figure), figure["paper"], note="recalled, not read" if figure["recalled"] else ""),
-        Cell(tables.ours(figure), figure["mean"], _interval(figure)) if figure["n"] else Cell(""),
+        _mean(tables.ours(figure), figure["mean"], _interval(figure)) if figure["n"] or figure[DIVERGED] else Cell(""),
         Cell(f"{figure['n']} of {figure['planned']}", figure["n"]) if figure["planned"] else Cell(""),
         _number(figure["difference"], 0 if count else 2, "+"),
         _number(figure["margin"], 0 if count else 2) if ours else Cell(""),
@@ -206,19 +206,14 @@ def _measured(study: Study) -> Sheet:
     sheet = Sheet("measured", columns, ["experiment", "method"])
     for name, cells in study.items():
         for group in tables.aggregate(cells).to_dict("records"):
-            some = group["n"] > 0
             row = [
                 Cell(name),
                 Cell(group["model"]),
                 Cell(group["method"]),
                 _number(100 * group["sparsity"], None),
                 Cell(f"{group['n']} of {group['planned']}", group["n"]),
-                Cell(tables.spread(group["mean"], group["std"]), group["mean"], _interval(group))
-                if some
-                else Cell(MISSING),
-                Cell(tables.spread(group["early_stop_mean"], group["early_stop_std"]), group["early_stop_mean"])
-                if some
-                else Cell(""),
+                _mean(tables.accuracy(group), group["mean"], _interval(group)),
+                _mean(tables.spread(group["early_stop_mean"], group["early_stop_std"]), group["early_stop_mean"]),
                 _number(group["early_stop_iteration"], 0),
             ]
             keys = {"experiment": name, "method": group["method"].partition(",")[0]}
@@ -251,6 +246,11 @@ def _number(value: Any, decimals: int | None, sign: str = "") -> Cell:
         return Cell("")
     text = f"{value:.4g}" if decimals is None else f"{value:{sign},.{decimals}f}"
     return Cell(text.replace("-", "−"), float(value))
+
+
+def _mean(text: str, mean: float, note: str = "") -> Cell:
+    """A text that tells a mean, sorted by it where there is one."""
+    return Cell(text, "" if pd.isna(mean) else mean, note)
 
 
 def _interval(row: dict[Any, Any]) -> str:
