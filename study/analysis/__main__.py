@@ -14,7 +14,7 @@ from rich.table import Table
 
 from study.analysis import claims, cost_figures, cost_tables, drawing, figures, projections, tables
 from study.analysis.claims import Finding, Registry
-from study.analysis.load import experiments, find, load, measured
+from study.analysis.load import DIVERGED, MISSING, experiments, find, load, measured
 from study.analysis.page import page
 from study.analysis.reference import PAPER_TABLES, Study, compare
 from study.analysis.report import report
@@ -132,11 +132,12 @@ def _generated(results: Path) -> dict[str, bytes]:
 
 def _caption(experiment: str, cells: pd.DataFrame) -> str:
     model, dataset, recipe = ("/".join(sorted(cells[name].unique())) for name in ("model", "dataset", "recipe"))
-    missing = len(cells) - len(measured(cells))
-    gaps = f"; {missing} of {len(cells)} cells are missing" if missing else ""
+    counts = cells["status"].value_counts()
+    told = {MISSING: "are missing", DIVERGED: "diverged"}
+    gaps = [f"{counts[status]} of {len(cells)} cells {what}" for status, what in told.items() if status in counts]
     seeds = figures.seeds(measured(cells))
     spread = seeds if seeds == "1 seed" else f"mean ± standard deviation, {seeds}"
-    return f"{experiment}: {model} on {dataset}, recipe {recipe}; {spread}{gaps}"
+    return "; ".join([f"{experiment}: {model} on {dataset}, recipe {recipe}", spread, *gaps])
 
 
 def _print_table(experiment: str, cells: pd.DataFrame, records: Path, results: Path) -> None:

@@ -51,19 +51,20 @@ def save(panels: list[Panel], path: Path, caption: str) -> None:
 
     In a column of a paper panels stand one above the other, on a slide (PATH-slide) side by side.
     """
-    count = len(panels)
-    rows = -(-count // 3)
     with sns.plotting_context("paper", font_scale=0.8):
-        _draw(panels, path, caption, (count, 1), (3.4, 0.4 + sum(panel.column for panel in panels)))
+        _draw(panels, path, caption, 3.4, 0.4, [panel.column for panel in panels])
     with sns.plotting_context("notebook"):
         slide = path.with_name(f"{path.name}-slide")
-        height = 0.6 + rows * max(panel.slide for panel in panels)
-        _draw(panels, slide, caption, (rows, -(-count // rows)), (10.0, height))
+        rows = -(-len(panels) // 3)
+        _draw(panels, slide, caption, 10.0, 0.6, rows * [max(panel.slide for panel in panels)])
 
 
-def _draw(panels: list[Panel], path: Path, caption: str, shape: tuple[int, int], size: tuple[float, float]) -> None:
+def _draw(panels: list[Panel], path: Path, caption: str, width: float, extra: float, heights: list[float]) -> None:
+    """In rows of these heights; all in inches, `extra` what the caption takes."""
+    shape = len(heights), -(-len(panels) // len(heights))
+    size = width, extra + sum(heights)
     with sns.axes_style("whitegrid"), matplotlib.rc_context({"svg.hashsalt": path.name}):
-        figure, grid = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+        figure, grid = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False, height_ratios=heights)
         entries: dict[str, Any] = {}
         for panel, axes in zip(panels, grid.flat, strict=False):
             panel.draw(axes)
@@ -75,7 +76,7 @@ def _draw(panels: list[Panel], path: Path, caption: str, shape: tuple[int, int],
         for unused in grid.flat[len(panels) :]:
             unused.set_axis_off()
         _legend(figure, entries)
-        letters = int(size[0] * 130 / plt.rcParams["font.size"])
+        letters = int(width * 130 / plt.rcParams["font.size"])
         figure.suptitle(textwrap.fill(caption, letters), fontsize="medium", x=0.01, ha="left")
         sns.despine(figure)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -232,7 +232,7 @@ def _parts(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     names = [name for name in ("dataset", "model", "recipe") if cells[name].nunique() > 1]
     if not names:
         return [("", cells)]
-    return [(", ".join(map(str, key)), part) for key, part in cells.groupby(names, sort=False)]
+    return [(", ".join(map(str, key)), part) for key, part in cells.groupby(names)]
 
 
 def _controlled(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame, list[str]]]:

@@ -27,7 +27,7 @@ def read(name: str) -> pd.DataFrame:
 def panels() -> list[Panel]:
     """Projected kWh by experiment and hardware; predicted over measured CPU time of those that were run."""
     return [
-        Panel("projected, from low to high", partial(_projected, read("projections"))),
+        Panel("projected, from low to high", partial(_projected, read("projections")), column=4.6, slide=5.6),
         Panel("predicted over measured", partial(_validated, read("validation"))),
     ]
 

@@ -81,6 +81,7 @@ def test_trainings_that_diverged_are_told(folder: Path) -> None:
     assert re.search(r"\| GRU-s +\| 95 % .* 1\.8\d / diverged", table)
     cells = (folder / "results" / "tables" / "snip_table_2_rnn.md").read_text()
     assert re.search(r"\| gru_s +\| dense +\| 0 % +\| 0 of 5 +\|.*\| [45] +\|$", cells, re.MULTILINE)
+    assert re.search(r"; 6 of 40 cells are missing; [45] of 40 cells diverged$", cells.splitlines()[0])
 
 
 def test_the_report_holds_together(folder: Path) -> None:
