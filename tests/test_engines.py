@@ -19,7 +19,7 @@ from study.models import prunable
 from study.models.blocks import sequential
 from study.models.initialise import initialise
 from study.seeding import stream
-from study.training.engines import choose, computing_in, kernels, streams, sums
+from study.training.engines import choose, computing_in, kernels, streams, sums, transpose
 from study.training.engines.chain import SPARSE_BELOW, sparse_layers
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
@@ -202,7 +202,7 @@ def signatures(network: str) -> tuple[int, int, int]:
     start = copy.deepcopy(built.state_dict())
 
     def count() -> int:
-        return sum(len(kernel.signatures) for module in (kernels, sums) for kernel in dispatchers(module))
+        return sum(len(kernel.signatures) for module in (kernels, sums, transpose) for kernel in dispatchers(module))
 
     before = count()
     compile_kernels(task)

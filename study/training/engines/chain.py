@@ -62,7 +62,7 @@ def sparse_layers(network: nn.Module, mask: Mapping[str, Tensor]) -> set[str]:
 class Chain:
     """The layers of a network, in order. What has no kernel here is run by torch, with what follows it and needs none.
 
-    `reads_pixels`: its first layer takes images as bytes.
+    Where the first layer takes images as bytes, `pixels` are those that it reads, by their place; else None.
     """
 
     def __init__(
@@ -92,8 +92,9 @@ class Chain:
         self._first = next(i for i, layer in enumerate(self._layers) if layer.parameters)
 
     @property
-    def reads_pixels(self) -> bool:
-        return isinstance(self._layers[self._first], PixelLinear)
+    def pixels(self) -> Array | None:
+        first = self._layers[self._first]
+        return first.inputs if isinstance(first, PixelLinear) else None
 
     @property
     def takes_blocks(self) -> bool:

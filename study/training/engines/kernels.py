@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 CACHE_LINE = 64  # bytes
 
-U8, U16, U32 = np.uint64(8), np.uint64(16), np.uint64(32)
-EIGHTHS, QUARTERS, HALVES = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF), np.uint64(0x00000000FFFFFFFF)
-
 kernel = njit(error_model="numpy", cache=True)
 
 
@@ -24,6 +21,13 @@ def zeros(shape: Any, dtype: Any) -> NDArray[Any]:
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % CACHE_LINE
     aligned: NDArray[Any] = memory[begin : begin + size].view(dtype).reshape(shape)
+    return aligned
+
+
+def copy(array: NDArray[Any]) -> NDArray[Any]:
+    """An array of the same that begins at a cache line."""
+    aligned = zeros(array.shape, array.dtype)
+    aligned[...] = array
     return aligned
 
 
@@ -47,41 +51,21 @@ def normalise_gradients(starts, gradients, scale, shift, dy):  # type: ignore[no
 
 
 @kernel
-def transpose(words, indices, x):  # type: ignore[no-untyped-def]
-    """Byte b of row f of x is byte f of the example at indices[b].
-
-    words (n, features / 8) and x (features, width / 8), each 8 bytes as one integer: 8 x 8 bytes are transposed in
-    three rounds of exchanges (Warren, Hacker's Delight, 2012, section 7-3). The last example fills up the last 8.
-    """
-    w = np.empty(8, np.uint64)
-    last = len(indices) - 1
-    for block in range(last // 8 + 1):
-        for column in range(words.shape[1]):
-            for k in range(8):
-                w[k] = words[indices[min(8 * block + k, last)], column]
-            for k in range(4):
-                t = ((w[k] >> U32) ^ w[k + 4]) & HALVES
-                w[k + 4] ^= t
-                w[k] ^= t << U32
-            for k in (0, 1, 4, 5):
-                t = ((w[k] >> U16) ^ w[k + 2]) & QUARTERS
-                w[k + 2] ^= t
-                w[k] ^= t << U16
-            for k in (0, 2, 4, 6):
-                t = ((w[k] >> U8) ^ w[k + 1]) & EIGHTHS
-                w[k + 1] ^= t
-                w[k] ^= t << U8
-            for k in range(8):
-                x[8 * column + k, block] = w[k]
-
-
-@kernel
 def look_up(levels, area, pixels, x):  # type: ignore[no-untyped-def]
     """x[f, b] = levels[channel of f, pixels[f, b]], `area` features to a channel; levels (channels, 256)."""
     features, width = pixels.shape
     for f in range(features):
         for b in range(width):
             x[f, b] = levels[f // area, pixels[f, b]]
+
+
+@kernel
+def spread(numbers, y):  # type: ignore[no-untyped-def]
+    """y[f, b] = numbers[f]."""
+    features, width = y.shape
+    for f in range(features):
+        for b in range(width):
+            y[f, b] = numbers[f]
 
 
 @kernel

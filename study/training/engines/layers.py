@@ -72,28 +72,28 @@ class PixelLinear(Linear):
     def __init__(
         self, weight: SparseWeight, bias: Bias | None, x: tuple[int, ...], outputs: int, scale: Array, shift: Array
     ) -> None:
-        """`scale` and `shift` (inputs) normalise a pixel p to scale p + shift."""
+        """`scale` and `shift` (inputs) normalise a pixel p to scale p + shift. `inputs` has that of each weight."""
         super().__init__(weight, bias, x, outputs, weight.values.dtype)
-        inputs = weight.rows.offsets // weight.rows.stride
-        self._scale, self._shift = (each[inputs].astype(weight.values.dtype) for each in (scale, shift))
-        self._scaled, self._constants = (
-            kernels.zeros(weight.values.shape, weight.values.dtype),
-            kernels.zeros(outputs, weight.values.dtype),
-        )
+        dtype = weight.values.dtype
+        self.inputs = weight.rows.offsets // weight.rows.stride
+        self._scale, self._shift = (each[self.inputs].astype(dtype) for each in (scale, shift))
+        self._scaled, self._constants = kernels.zeros(weight.values.shape, dtype), kernels.zeros(outputs, dtype)
+        self._sums = bias.gradients if bias else kernels.zeros(outputs, dtype)
 
     def forward(self, x: Array) -> Array:
         self._x = x
         w = self.weight
         kernels.normalise_weights(w.rows.starts, w.values, self._scale, self._shift, self._scaled, self._constants)
-        self._y[...] = (self._constants + self._bias.values if self._bias else self._constants)[:, None]
+        kernels.spread(self._constants + self._bias.values if self._bias else self._constants, self._y)
         w.forward.add(self._scaled, x, self._y, w.forth)
         return self._y
 
     def differentiate(self, dy: Array) -> None:
         super().differentiate(dy)
+        if not self._bias:
+            sums.add_up(sums.lanes(dy.shape[-1]), dy[None], self._sums)
         starts, gradients = self.weight.rows.starts, self.weight.gradients
-        sums.add_up(sums.lanes(dy.shape[-1]), dy[None], self._constants)
-        kernels.normalise_gradients(starts, gradients, self._scale, self._shift, self._constants)
+        kernels.normalise_gradients(starts, gradients, self._scale, self._shift, self._sums)
 
 
 class SparseConv(Layer):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from study.data.arrays import Part
 from study.training.engines import kernels
+from study.training.engines.transpose import BYTES, transpose
 from study.training.engines.weights import Array
 
 KEPT_BYTES = 64 * 2**20
@@ -21,47 +22,50 @@ Examples = tuple[Array, Array]
 
 
 class Reader:
-    """Reads examples of a part into batches of a width, as normalised numbers or as pixels."""
+    """Reads examples of a part into batches of a width, as normalised numbers or as pixels.
 
-    def __init__(self, part: Part, width: int, dtype: str, as_pixels: bool) -> None:
-        self._part, self._width, self._as_pixels = part, width, as_pixels
-        self._dtype = np.dtype(np.uint8 if as_pixels else dtype)
+    Of pixels it may leave out all but those of the features that are `used`.
+    """
+
+    def __init__(self, part: Part, width: int, dtype: str, as_pixels: bool, used: Array | None = None) -> None:
+        self._part, self._labels, self._as_pixels = part, part.labels.numpy(), as_pixels
         self._shape = (*part.inputs.shape[1:], width)
+        self._x = kernels.zeros(self._shape, np.uint8 if as_pixels else dtype)
         if isinstance(part.inputs, Tensor) and part.are_bytes:
             self._levels = part.levels().numpy().astype(dtype)
             self._images = part.inputs.flatten(1).numpy()
+            features = self._images.shape[1]
+            flat = self._x.reshape(features, width)
+            self._pixels = flat if as_pixels else kernels.zeros((features, width), np.uint8)
+            self._columns = np.unique((np.arange(features) if used is None else used) // BYTES)
 
     def read(self, indices: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Examples:
-        """The examples at no more than `width` indices, their images augmented."""
-        labels = self._part.labels[indices].numpy()
+        """The examples at no more than `width` indices, their images augmented. The next call overwrites them."""
         if augment is None and self._part.are_bytes:
-            return self._from_bytes(indices.numpy()), labels
-        images = self._part.batch(indices, indices.device).inputs
-        images = augment(images) if augment else images
-        x = kernels.zeros(self._shape, self._dtype)
-        torch.from_numpy(x)[..., : len(indices)] = images.movedim(0, -1)
-        return x, labels
-
-    def _from_bytes(self, indices: Array) -> Array:
-        features = self._images.shape[1]
-        pixels = kernels.zeros((features, self._width), np.uint8)
-        if features % 8:
-            pixels[:, : len(indices)] = self._images[indices].T
+            self._read_bytes(indices.numpy())
         else:
-            kernels.transpose(self._images.view(np.uint64), indices, pixels.view(np.uint64))
-        if self._as_pixels:
-            return pixels.reshape(self._shape)
-        x = kernels.zeros((features, self._width), self._dtype)
-        kernels.look_up(self._levels, prod(self._shape[1:-1]), pixels, x)
-        return x.reshape(self._shape)
+            images = self._part.batch(indices, indices.device).inputs
+            images = augment(images) if augment else images
+            torch.from_numpy(self._x)[..., : len(indices)] = images.movedim(0, -1)
+        return self._x, self._labels[indices.numpy()]
+
+    def _read_bytes(self, indices: Array) -> None:
+        if len(self._images[0]) % BYTES:
+            self._pixels[:, : len(indices)] = self._images[indices].T
+        else:
+            transpose(self._images.view(np.uint64), indices, self._columns, self._pixels.view(np.uint64))
+        if not self._as_pixels:
+            kernels.look_up(self._levels, prod(self._shape[1:-1]), self._pixels, self._x.reshape(self._pixels.shape))
 
     def batches(self, indices: Tensor) -> Iterable[Examples]:
         """The examples at `indices` in order, to be gone through any number of times."""
-        size = len(indices) * self._dtype.itemsize * prod(self._shape[:-1])
-        return list(_Batches(self, indices)) if size <= KEPT_BYTES else _Batches(self, indices)
+        size = len(indices) * self._x[..., 0].nbytes
+        if size > KEPT_BYTES:
+            return _Batches(self, indices)
+        return [(kernels.copy(x), labels) for x, labels in self.split(indices)]
 
     def split(self, indices: Tensor) -> Iterator[Examples]:
-        return (self.read(part) for part in indices.split(self._width))
+        return (self.read(part) for part in indices.split(self._shape[-1]))
 
 
 @dataclass(frozen=True)

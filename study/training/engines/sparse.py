@@ -72,19 +72,19 @@ class Sparse:
         self._decay = self._numbers.where(dict.fromkeys(decayed, recipe.weight_decay), 0.0)
         self._moments = np.zeros((2, len(self._decay)), self._decay.dtype)
         self._steps, self._loss = 0, 0.0
-        read_as = self._decay.dtype.name, evaluated.reads_pixels
+        read_as = self._decay.dtype.name, evaluated.pixels is not None
         self._held_out = (
             Reader(arrays.training, evaluated.width, *read_as).batches(task.data.validation),
             whole(arrays.test, evaluated.width, *read_as),
         )
         width = sum(chain.width for chain in self._chains)
-        self._reader = Reader(arrays.training, width, *read_as)
+        self._reader = Reader(arrays.training, width, *read_as, evaluated.pixels)
         self._augment = None
         if recipe.augment != "none":
             self._augment = augmentation(recipe.augment, arrays.training.black(), task.seed)
 
     def advance(self, batches: Tensor, since: int) -> None:
-        for iteration, (indices,) in enumerate(batches, start=since + 1):
+        for iteration, indices in enumerate(batches[:, 0].unbind(), start=since + 1):
             x, labels = self._reader.read(indices, self._augment and partial(self._augment, iteration))
             self._differentiate(x, labels)
             self._numbers.mask_gradients()

@@ -257,6 +257,11 @@ def add_up(lanes, x, sums):  # type: ignore[no-untyped-def]
     positions = np.empty(steps * vectors, np.int64)
     for p in range(len(positions)):
         positions[p] = p // vectors * features * width + p % vectors * size
-    ones, at_ones, offsets = np.ones(size, x.dtype), np.zeros_like(positions), np.zeros(features, np.int64)
-    for f in range(features):
-        _inner_product(lanes, ones, offsets, f, at_ones, x.reshape(-1), f * width, positions, sums)
+    ones, at_ones, offsets = np.ones(size, x.dtype), np.zeros_like(positions), width * np.arange(features)
+    flat, f = x.reshape(-1), 0
+    while f + GROUP <= features:
+        _inner_products_of_group(lanes, flat, offsets, f, positions, ones, 0, at_ones, sums)
+        f += GROUP
+    while f < features:
+        _inner_product(lanes, flat, offsets, f, positions, ones, 0, at_ones, sums)
+        f += 1
