@@ -20,7 +20,7 @@ from study.models.blocks import sequential
 from study.models.initialise import initialise
 from study.seeding import stream
 from study.training.engines import choose, computing_in, kernels, streams, sums, transpose
-from study.training.engines.chain import SPARSE_BELOW, sparse_layers
+from study.training.engines.chain import FEW, SPARSE_BELOW, sparse_layers
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Task
 from study.training.engines.packed import Packed
@@ -46,7 +46,7 @@ ADAM = SGD.model_copy(update={"optimizer": "adam", "momentum": 0.0, "learning_ra
 GREY, COLOUR, ROWS = (1, 16, 16), (3, 8, 8), (1, 6, 5)
 NETWORKS: dict[str, tuple[Model, tuple[int, int, int], float, set[str]]] = {
     "linear, sparse": (Model(name="lenet_300_100", family="lenet"), GREY, 0.05, {"fc1", "fc2", "output"}),
-    "linear, dense": (Model(name="lenet_300_100", family="lenet"), ROWS, 0.7, set()),
+    "linear, dense": (Model(name="lenet_300_100", family="lenet"), ROWS, 0.7, {"output"}),
     "convolutions": (Model(name="lenet_5_caffe", family="lenet"), GREY, 0.1, {"conv1", "conv2", "fc1", "output"}),
     "padded convolutions": (
         Model(name="conv_2", family="conv"),
@@ -132,7 +132,7 @@ def test_layers_run_by_torch_stand_between_sparse_ones_batch_norm_statistics_inc
         return network
 
     density = {"conv1": 0.1, "conv2": 0.2, "conv3": 0.9, "fc1": 0.2, "output": 0.8}
-    assert sparse_layers(build(), random_mask(build(), density)) == {"conv2", "fc1"}
+    assert sparse_layers(build(), random_mask(build(), density)) == {"conv2", "fc1", "output"}
     data = split(COLOUR, torch.float64)
     assert_equal(*both(build, density, data, SGD.model_copy(update={"augment": "flip_crop"})), tolerance=1e-10)
 
@@ -265,6 +265,12 @@ def test_the_engine_follows_from_network_and_mask(
 def test_a_layer_is_sparse_below_its_density(density: float, expected: bool) -> None:
     network = nn.Sequential(nn.Linear(200, 200))
     assert (sparse_layers(network, random_mask(network, density)) == {"0"}) is expected
+
+
+@pytest.mark.parametrize(("outputs", "expected"), [(FEW // 100, True), (FEW // 100 + 1, False)])
+def test_a_layer_of_few_weights_is_sparse_at_any_density(outputs: int, expected: bool) -> None:
+    network = nn.Sequential(nn.Linear(100, outputs))
+    assert (sparse_layers(network, random_mask(network, 1.0)) == {"0"}) is expected
 
 
 PACKED: dict[str, tuple[Model, tuple[int, int, int]]] = {

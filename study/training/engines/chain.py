@@ -1,7 +1,7 @@
 """From a torch module that is a sequence of layers to the layers of the sparse engine."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -26,6 +26,9 @@ from study.training.engines.weights import Array, Bias, DenseWeight, Numbers, li
 
 SPARSE_BELOW = {nn.Linear: 0.4, nn.Conv2d: 0.4, LSTM: 0.12, GRU: 0.4}
 """The density below which kernels over kept weights are faster than dense ones, as measured."""
+
+FEW = 2000
+"""So many weights of a linear layer are faster in kernels at any density: torch's calls alone take longer."""
 
 WORTH_IT = 0.1
 """The share of its weights that a network must hold sparse to leave torch."""
@@ -54,9 +57,9 @@ def is_worth_it(network: nn.Module, mask: Mapping[str, Tensor]) -> bool:
 
 
 def sparse_layers(network: nn.Module, mask: Mapping[str, Tensor]) -> set[str]:
-    """The layers of a chain that are worth holding sparse, by their densities."""
-    layers = dict(network.named_children())
-    return {n for n, layer in layers.items() if _has_kernel(layer) and _density(n, layer, mask) < _threshold(layer)}
+    """The layers of a chain that are worth holding sparse, by their densities, or for having few weights."""
+    layers = {name: layer for name, layer in network.named_children() if _has_kernel(layer)}
+    return {name for name, layer in layers.items() if _is_sparse(layer, [mask[f"{name}.{w}"] for w in prunable(layer)])}
 
 
 class Chain:
@@ -194,10 +197,13 @@ def _shapes(network: nn.Module, inputs: torch.Size) -> Iterator[tuple[str, nn.Mo
     network.train()
 
 
-def _threshold(layer: nn.Module) -> float:
-    """The density below which a layer is held sparse. Torch's convolutions of grey images are slow at any."""
+def _is_sparse(layer: nn.Module, masks: Sequence[Tensor]) -> bool:
+    """Whether kernels over kept weights are faster. Torch's convolutions of grey images are slow at any density."""
+    kept, size = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
+    if isinstance(layer, nn.Linear) and kept <= FEW:
+        return True
     grey = isinstance(layer, nn.Conv2d) and layer.in_channels == 1
-    return 1.0 if grey else SPARSE_BELOW[type(layer)]
+    return kept < size if grey else kept < SPARSE_BELOW[type(layer)] * size
 
 
 def _has_kernel(layer: nn.Module) -> bool:
@@ -205,8 +211,3 @@ def _has_kernel(layer: nn.Module) -> bool:
         return type(layer) in SPARSE_BELOW
     plain = layer.stride == (1, 1) and layer.dilation == (1, 1) and layer.groups == 1
     return plain and isinstance(layer.padding, tuple) and layer.padding[0] == layer.padding[1]
-
-
-def _density(name: str, layer: nn.Module, mask: Mapping[str, Tensor]) -> float:
-    masks = [mask[f"{name}.{weight}"] for weight in prunable(layer)]
-    return sum(int(kept.sum()) for kept in masks) / sum(kept.numel() for kept in masks)
