@@ -229,15 +229,18 @@ class _Place:
         return shifted if self.test.relation == "within" else shifted + (self.test.margin or 0)
 
     def __str__(self) -> str:
-        if self.diverged:
-            return f"{self.remaining:g} %: {' and '.join(self.diverged)}"
+        return f"{self.remaining:g} %: {self._told}"
+
+    @property
+    def _told(self) -> str:
+        lost = " and ".join(self.diverged)
         if len(self.differences) == 0:
-            return f"{self.remaining:g} %: {MISSING}"
+            return lost or MISSING
         low, high = statistics.interval(self.differences)
         number = f"{self.test.sign}.2f"
         spread = "" if pd.isna(low) else f" [{low:{number}}, {high:{number}}]"
-        text = f"{self.remaining:g} %: {self.differences.mean():{number}}{spread} {self.test.unit}, n = {self.seeds}"
-        return text.replace("-", "−")
+        text = f"{self.differences.mean():{number}}{spread} {self.test.unit}, n = {self.seeds}"
+        return (f"{lost}, of the others " if lost else "") + text.replace("-", "−")
 
     @property
     def seeds(self) -> str:
