@@ -27,20 +27,20 @@ def panels(cells: pd.DataFrame) -> list[Panel]:
     """To find, accuracy against energy, savings, break-even, where there are dense cells and several sparsities; where
     the number of examples that are scored varies, scoring instead; else none.
 
-    Of an experiment with several networks the first that has all of these.
+    Of an experiment with several networks the first that has all of these, by name.
     """
     if known(cells).empty:
         return []
     table = summary(cells)
     table = table[table["finding"].notna() & table["method"].isin(PLAIN)]
-    for _, part in table.groupby(["dataset", "model", "recipe"], sort=False):
+    for (_, model, _), part in table.groupby(["dataset", "model", "recipe"]):
         if part[part["sparsity"] > 0]["sparsity"].nunique() > 1:
-            look = _look(part)
+            look, name = _look(part), f"{model}: " if table["model"].nunique() > 1 else ""
             return [
-                Panel("to find the network", partial(_finding, part, look)),
-                Panel("accuracy against energy", partial(_pareto, part, look)),
-                Panel("to train the network found", partial(_savings, part, look)),
-                Panel("until it has paid", partial(_break_even, part, look)),
+                Panel(f"{name}to find the network", partial(_finding, part, look)),
+                Panel(f"{name}accuracy against energy", partial(_pareto, part, look)),
+                Panel(f"{name}to train the network found", partial(_savings, part, look)),
+                Panel(f"{name}until it has paid", partial(_break_even, part, look)),
             ]
     scored = cells[cells["method"].str.contains(EXAMPLES, regex=False)]
     if scored.empty:
