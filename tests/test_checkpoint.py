@@ -24,12 +24,12 @@ from study.seeding import stream
 from study.store import Store
 from study.training import loop
 from study.training.engines.dense import Dense
-from study.training.engines.engine import Task
+from study.training.engines.engine import STATE_FORM, Task
 from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse
 from study.training.engines.streams import Streams, Together
 from study.training.loop import Outcome, Snapshots, train
-from tests.test_engines import ADAM, COLOUR, NETWORKS, PACKED, SGD, split, tasks_of
+from tests.test_engines import ADAM, COLOUR, GREY, NETWORKS, PACKED, SGD, split, tasks_of
 
 FORM = {"engine": "any"}
 AUGMENTED = SGD.model_copy(update={"augment": "flip_crop"})
@@ -174,6 +174,24 @@ def test_a_checkpoint_of_another_form_is_not_gone_on_from(tmp_path: Path) -> Non
     interrupted([task_of(models.build(model, torch.Size(shape), 4, 0), 0.5, shape, recipe)], Dense, 10, store)
     assert checkpoint.read(store, "0", FORM) is not None
     assert checkpoint.read(store, "0", {"engine": "another"}) is None
+
+
+def test_states_have_the_form_that_is_written_beside_them() -> None:
+    """Where this fails as a layout or a rule has changed, raise STATE_FORM with it: older checkpoints do not fit."""
+    density = {"fc1.weight": 0.05, "fc2.weight": 0.7, "output.weight": 1.0}
+    network = models.build(NETWORKS["linear, sparse"][0], torch.Size(GREY), 4, 0)
+    mask = {
+        name: torch.rand(w.shape, generator=stream(1, name)) < density[name] for name, w in prunable(network).items()
+    }
+    task = Task(network, mask, split(GREY, torch.float32), ADAM, 0)
+    numbers = int(mask["fc1.weight"].sum()) + 300 + 300 * 100 + 100 + 100 * 4 + 4
+    (state,) = Sparse([task]).states()
+    assert STATE_FORM == 2
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
+        "values": (numbers,),
+        "moments": (2, numbers),
+        "counts": (2,),
+    }
 
 
 def test_checkpoints_are_written_no_more_often_than_wanted(tmp_path: Path) -> None:
