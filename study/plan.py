@@ -26,7 +26,10 @@ class PlannedCell:
 
 
 def plan_cell(cell: Cell) -> PlannedCell:
-    """Ask the cell's method what it needs. Raises StudyError where the method can't meet the settings."""
+    """Ask the cell's method what it needs. Raises StudyError where the method can't meet the settings.
+
+    Where nothing is pruned and nothing controlled every method is dense, and all share one training.
+    """
     shape = data.shape(cell.dataset.name, cell.dataset.size)
     split = {"dataset": cell.dataset.identity(), "seed": cell.seed}
 
@@ -43,7 +46,9 @@ def plan_cell(cell: Cell) -> PlannedCell:
         return Node("train", arguments | part)
 
     start = initial_network()
-    settings = cell.method.model_dump(exclude={"name"})
+    name, settings = cell.method.name, cell.method.model_dump(exclude={"name"})
+    if cell.sparsity == 0 and cell.control.name == "none":
+        name, settings = "dense", {}
     scored = settings.get("scored", "trained")
     handles = {
         "start": start,
@@ -56,7 +61,7 @@ def plan_cell(cell: Cell) -> PlannedCell:
         "ranking": {"invert": "inverted", "absolute": "absolute"}.get(cell.control.name, "score"),
     }
     try:
-        request = methods.ask(cell.method.name, handles, settings, training)
+        request = methods.ask(name, handles, settings, training)
     except ValueError as error:
         raise StudyError(f"{cell.slug}: {error}") from None
     match cell.control:
