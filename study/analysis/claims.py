@@ -228,11 +228,8 @@ class _Place:
             shifted = -shifted
         return shifted if self.test.relation == "within" else shifted + (self.test.margin or 0)
 
-    def __str__(self) -> str:
-        return f"{self.remaining:g} %: {self._told}"
-
     @property
-    def _told(self) -> str:
+    def told(self) -> str:
         lost = " and ".join(self.diverged)
         if len(self.differences) == 0:
             return lost or MISSING
@@ -251,7 +248,10 @@ class _Place:
 def _told(places: list[_Place]) -> str:
     """What was measured, place by place; where these are many, from the least to the most."""
     if len(places) < 5 or any(place.diverged or not len(place.differences) for place in places):
-        return "; ".join(map(str, places))
+        sizes: dict[str, list[str]] = {}
+        for place in places:
+            sizes.setdefault(place.told, []).append(f"{place.remaining:g}")
+        return "; ".join(f"{', '.join(remaining)} %: {told}" for told, remaining in sizes.items())
     means = [place.differences.mean() for place in places]
     seeds = " or ".join(dict.fromkeys(place.seeds for place in places))
     test = places[0].test

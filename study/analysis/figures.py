@@ -283,8 +283,8 @@ def _by_error(axes: Axes, accuracies: "pd.Series[float]") -> None:
 
 
 def _error_against_sparsity(cells: pd.DataFrame, axes: Axes) -> None:
-    percent = cells.assign(sparsity=100 * cells["sparsity"])
-    lines(axes, percent, "sparsity", "test_error", "model", sorted(cells["model"].unique()), "sd")
+    percent = cells.assign(sparsity=100 * cells["sparsity"]).dropna(subset="test_error")
+    lines(axes, percent, "sparsity", "test_error", "model", sorted(percent["model"].unique()), "sd")
 
 
 def _error_against_examples(cells: pd.DataFrame, axes: Axes) -> None:
