@@ -59,7 +59,8 @@ def section() -> list[str]:
         "trainings shared, at the data centre's meter. `make estimate EXP=...` prints one with all assumptions. Steps "
         "of small networks are shorter than a GPU's launches, so their figures on GPUs are lower bounds.",
         markdown(pd.DataFrame(rows)),
-        "Predicted from the benchmark of the engines, for the trainings that the published records rest on:",
+        "Predicted from the benchmark of the engines, for the trainings that the published records rest on, which "
+        "earlier and slower engines ran in part: their ratio is then below 1.",
         markdown(validated),
     ]
 
