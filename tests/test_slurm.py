@@ -97,7 +97,7 @@ def files(output: Path) -> set[str]:
 
 def test_a_whole_quickstart_equals_the_local_one(tmp_path: Path, run_command: Command) -> None:
     quickstart = ["experiment=quickstart", "recipe.iterations=8", "recipe.evaluate_every=8", "wandb.mode=disabled"]
-    on_slurm = ["cluster=slurm", "cluster.cpus=2", "cluster.job_minutes=0.004"]
+    on_slurm = ["cluster=slurm", "cluster.cpus=2", "cluster.job_minutes=0.001"]
     for output, where in (tmp_path / "here", []), (tmp_path / "slurm", on_slurm):
         done = run_command(*quickstart, *where, f"output={output}", timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
