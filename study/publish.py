@@ -42,12 +42,18 @@ def publish(experiment: str, output: Path, published: Path) -> None:
     """Replace an experiment's published records by those of an output folder; say what was done.
 
     Masks, of the first seeds, and training accuracies are of what the store has, or has had when the same records were
-    published before. Raises StudyError where there is nothing to publish or a record is damaged.
+    published before. Raises StudyError where there is nothing to publish, a record is damaged, or a published cell is
+    not in the output folder.
     """
     source, target, store = output / "records" / experiment, published / experiment, Store(output / "store")
     records = read_folder(source)
     if not records:
         raise StudyError(f"no records of {experiment} in {source}: run `make sweep EXP={experiment}` first")
+    if lost := {record.cell for record in read_folder(target)} - {record.cell for record in records}:
+        raise StudyError(
+            f"{len(lost)} cells published in {target} are not in {source} and would be lost: keep them by "
+            f"`cp -n {target}/*.json {source}`, or delete their records"
+        )
     masks: dict[str, Packed] = {}
     if experiment in EXPERIMENTS:
         masked = [one for one in records if one.settings["seed"] < MOST_SEEDS and one.sparsity > 0]

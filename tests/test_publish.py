@@ -1,6 +1,7 @@
 """Publishing: records as they are, masks as the store has them, and nothing lost."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_published_masks_outlive_the_store(output: Path, tmp_path: Path) -> None
 
 def test_other_experiments_go_without_masks_and_old_records_go(output: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "old.json").write_text("{}")
+    shutil.copy(next((output / "records" / "mine").glob("*.json")), tmp_path / "mine" / "old.json")
     publish("mine", output, tmp_path)
     names = {path.name for path in (output / "records" / "mine").iterdir()}
     assert {path.name for path in (tmp_path / "mine").iterdir()} == names
@@ -105,3 +106,18 @@ def test_nothing_to_publish_is_an_error_that_loses_nothing(output: Path, tmp_pat
     with pytest.raises(StudyError, match=r"no records of absent in .* run `make sweep EXP=absent` first"):
         publish("absent", output, tmp_path)
     assert kept.exists()
+
+
+def test_what_was_published_is_not_lost_to_a_folder_without_it(output: Path, tmp_path: Path) -> None:
+    """As on another machine. The remedy that the error names is one."""
+    target, source = tmp_path / "published" / "mine", tmp_path / "other" / "records" / "mine"
+    publish("mine", output, target.parent)
+    before = read_folder(target)
+    source.mkdir(parents=True)
+    shutil.copy(next(target.glob("*.json")), source)
+    with pytest.raises(StudyError, match=f"{len(before) - 1} cells published in .* would be lost") as error:
+        publish("mine", tmp_path / "other", target.parent)
+    assert read_folder(target) == before
+    subprocess.run(str(error.value).split("`")[1], shell=True, check=True)
+    publish("mine", tmp_path / "other", target.parent)
+    assert read_folder(target) == before
