@@ -16,6 +16,7 @@ from study.analysis import claims, cost_figures, cost_tables, drawing, figures, 
 from study.analysis.claims import Finding, Registry
 from study.analysis.load import DIVERGED, MISSING, experiments, find, load, measured
 from study.analysis.page import page
+from study.analysis.questions import answers
 from study.analysis.reference import PAPER_TABLES, Study, compare
 from study.analysis.report import report
 from study.analysis.statistics import Verdict
@@ -66,10 +67,10 @@ def main() -> None:
                 rebuild(name, cells, arguments.results, region)
                 _print_table(name, cells, found[name], arguments.results)
             if not arguments.experiment:
-                rebuild_papers(study, arguments.results)
+                rebuild_papers(study, arguments.results, region)
                 print(f"wrote {arguments.results}/{REPORT}, the papers' tables and figures")
             if arguments.page:
-                write_page(study, arguments.results)
+                write_page(study, arguments.results, region)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -87,7 +88,7 @@ def rebuild(experiment: str, cells: pd.DataFrame, results: Path, region: Region)
             drawing.save(panels, results / "figures" / f"{experiment}_cost", cost_figures.caption(experiment, priced))
 
 
-def rebuild_papers(study: Study, results: Path) -> None:
+def rebuild_papers(study: Study, results: Path, region: Region) -> None:
     """Write the papers' tables, those of their figures that have records, and the report."""
     registry, findings, compared = _judge(study)
     for table in PAPER_TABLES:
@@ -97,12 +98,16 @@ def rebuild_papers(study: Study, results: Path) -> None:
         if not cells.empty:
             drawing.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
     drawing.save(projections.panels(), results / "figures" / "projections", projections.TITLE)
-    write_atomically(results / REPORT, report(registry, findings, compared, study).encode())
+    answered = answers(findings, study, region)
+    write_atomically(results / REPORT, report(registry, findings, answered, compared, study).encode())
 
 
-def write_page(study: Study, results: Path) -> None:
+def write_page(study: Study, results: Path, region: Region) -> None:
     """Write the report as a page, with the figures that were written before."""
-    write_atomically(results / PAGE, page(*_judge(study), study, results / "figures").encode())
+    registry, findings, compared = _judge(study)
+    answered = answers(findings, study, region)
+    whole = page(registry, findings, answered, compared, study, results / "figures")
+    write_atomically(results / PAGE, whole.encode())
     print(f"wrote {results}/{PAGE}: open it in a browser, it needs no network")
 
 
@@ -118,7 +123,7 @@ def _verify(study: Study, results: Path, region: Region) -> None:
         fresh = Path(folder)
         for name, cells in study.items():
             rebuild(name, cells, fresh, region)
-        rebuild_papers(study, fresh)
+        rebuild_papers(study, fresh, region)
         made, committed = _generated(fresh), _generated(results)
     if different := sorted(name for name in made | committed if made.get(name) != committed.get(name)):
         raise StudyError(f"{', '.join(different)} in {results} are not what the records give: run `make figures`")

@@ -1,7 +1,7 @@
 """What it costs, as tables: to find, to train and to use each network; when it has paid; what to favour."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -101,7 +101,7 @@ def shown(table: pd.DataFrame, region: Region) -> pd.DataFrame:
         {
             **({"network": table["model"]} if table["model"].nunique() > 1 else {}),
             "method": table["method"],
-            "sparsity": [f"{100 * sparsity:.4g} %" for sparsity in table["sparsity"]],
+            "sparsity": table["sparsity"].map(_percent),
             "n": table["n"].map(str),
             "trainings": table["trainings"].map(lambda value: f"{value:.0f}"),
             "to find, %": _with_ends(table, "finding"),
@@ -138,32 +138,48 @@ def favoured(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rule(cells: pd.DataFrame) -> str:
-    """What `favoured` gives as a Markdown table, a row a sparsity, a column a budget."""
+def choices(cells: pd.DataFrame) -> pd.DataFrame:
+    """What `favoured` gives, as texts: a row a sparsity, a column a budget. Empty where there is nothing to choose."""
     table = favoured(cells)
     if table.empty:
-        return ""
+        return table
     text = [f"{row['method']}, {row['accuracy']:.2f} %, {row['total'] / 100:.2g}" for row in table.to_dict("records")]
     wide = table.assign(text=text).pivot(index="sparsity", columns="budget", values="text").fillna("none")
     wide = wide[[budget for budget in BUDGETS if budget in wide]]
-    wide.insert(0, "removed", [f"{100 * sparsity:.4g} %" for sparsity in wide.index])
-    return markdown(wide)
+    wide.insert(0, "removed", [_percent(sparsity) for sparsity in wide.index])
+    return wide
 
 
-def sentences(cells: pd.DataFrame) -> list[str]:
-    """What `favoured` gives in words, a sentence a budget."""
-    table = favoured(cells)
-    found = []
-    for budget in BUDGETS if len(table) else ():
-        part = table[table["budget"] == budget]
-        by_method = {
-            str(method): ", ".join(f"{100 * sparsity:.4g}" for sparsity in rows["sparsity"])
-            for method, rows in part.groupby("method", sort=False)
+def to_find(cells: pd.DataFrame, method: str) -> pd.DataFrame:
+    """What it takes to find a method's networks, and what they are worth, as texts: a row a sparsity."""
+    table = summary(cells)
+    table = table[(table["method"] == method) & (table["sparsity"] > 0)]
+    return pd.DataFrame(
+        {
+            "removed": table["sparsity"].map(_percent),
+            "trainings to find it": [f"{trainings - 1:.0f}" for trainings in table["trainings"]],
+            "energy, dense trainings": [_figure(cost / 100) for cost in table["finding"]],
+            "accuracy": [f"{accuracy:.2f} %" for accuracy in table["accuracy"]],
+            "trainings to pay": table["trainings_to_pay"].map(_times),
         }
-        if by_method:
-            choices = ", ".join(f"{method} at {at} %" for method, at in by_method.items())
-            found.append(f"Budget, {budget}: {choices}.")
-    return found
+    )
+
+
+def saved(cells: pd.DataFrame, region: Region, methods: Sequence[str], sparsities: Sequence[float]) -> pd.DataFrame:
+    """What PER networks take to find and to train, as texts: a row a method and sparsity, and the dense network's."""
+    table = summary(cells)
+    table = table[table["method"].isin(methods) & table["sparsity"].isin([0.0, *sparsities])]
+    prints = [footprint(PER * joules, region) for joules in table["joules"]]
+    return pd.DataFrame(
+        {
+            "method": table["method"],
+            "removed": table["sparsity"].map(_percent),
+            "accuracy": [f"{accuracy:.2f} %" for accuracy in table["accuracy"]],
+            "energy, % of dense": table["total"].map(_figure),
+            "kWh": [_range(one.metered_kwh) for one in prints],
+            "kg CO2e": [_range(one.kilograms) for one in prints],
+        }
+    )
 
 
 def section(study: Study) -> list[str]:
@@ -174,14 +190,8 @@ def section(study: Study) -> list[str]:
         return ["No record says what it cost."]
     parts = [_to_find(priced)]
     for name, cells in priced.items():
-        if choices := rule(cells):
-            parts += [
-                f"**Which technique would you favour?** From {name}, by how much of the network is to be removed and "
-                "by what finding and training it may cost: the cheapest method whose mean accuracy is within "
-                f"{MARGIN:g} points of the best in the budget; beside it its accuracy and its cost in dense trainings.",
-                choices,
-                "\n".join(f"- {sentence}" for sentence in sentences(cells)),
-            ]
+        if len(table := choices(cells)):
+            parts += [f"What to favour, from {name}:", markdown(table)]
     links = ", ".join(f"[{name}](tables/{name}_cost.md)" for name in priced)
     return [*parts, f"Every network's cost, its carbon and money, and when it has paid: {links}."]
 
@@ -210,6 +220,10 @@ def _to_find(priced: Mapping[str, pd.DataFrame]) -> str:
                 }
             )
     return markdown(pd.DataFrame(rows))
+
+
+def _percent(sparsity: float) -> str:
+    return f"{100 * sparsity:.4g} %"
 
 
 def _ends(first: float, last: float, number: str) -> str:

@@ -10,6 +10,7 @@ from study.analysis import cost_figures, cost_tables, grid, projections
 from study.analysis.claims import Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
 from study.analysis.load import measured
+from study.analysis.questions import Answer
 from study.analysis.reference import PAPER_TABLES, Study
 from study.analysis.statistics import Verdict
 from study.analysis.tables import markdown
@@ -43,7 +44,13 @@ same network and batch size, at whatever sparsities these have; not known where 
 CIFAR-10, CIFAR-100 and Tiny-ImageNet; ImageNet takes an account of its own."""
 
 
-def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[str, pd.DataFrame], study: Study) -> str:
+def report(
+    registry: Registry,
+    findings: Sequence[Finding],
+    answers: Sequence[Answer],
+    compared: Mapping[str, pd.DataFrame],
+    study: Study,
+) -> str:
     """The report as Markdown; its links are relative to results/."""
     parts = [
         "# The papers' claims, and what was measured",
@@ -51,6 +58,7 @@ def report(registry: Registry, findings: Sequence[Finding], compared: Mapping[st
         "Made from the records by `make figures`; `make verify` checks that it is what the published ones say; "
         "`make report` makes a page of it all to sort and to filter, results/report.html. "
         "[How to check a number](../docs/check-a-number.md), down to the computation behind it.",
+        *(["## What readers asked", *map(_answer, answers)] if answers else []),
         "## Summary",
         *_summary(findings, study),
         "## How it is decided",
@@ -81,6 +89,11 @@ def _by_source(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
     for finding in findings:
         sources.setdefault(finding.claim.source, []).append(finding)
     return sources
+
+
+def _answer(answer: Answer) -> str:
+    items = [f"- {finding.claim.statement} **{finding.told.capitalize()}.**" for finding in answer.findings]
+    return f"**{answer.question}** {answer.caption}\n\n{markdown(answer.table)}\n\n" + "\n".join(items)
 
 
 def _summary(findings: Sequence[Finding], study: Study) -> list[str]:

@@ -33,6 +33,8 @@ def spent(mask: float, training: float, evaluation: float, meter: Meter | None =
     )
 
 
+FACTORS = {"pue.low": 1, "pue.mid": 1, "pue.high": 2, "intensity.low": 0.5, "intensity.mid": 0.5, "intensity.high": 0.5}
+
 DENSE = spent(0, 80, 21)
 SECOND = spent(1, 40, 21)
 
@@ -147,3 +149,33 @@ def test_carbon_of_a_thousand_networks(tmp_path: Path) -> None:
 def test_records_without_costs_have_no_table(tmp_path: Path) -> None:
     write(tmp_path / "mine" / "a.json", synthetic("mine", 0, changed(), 0.9))
     assert cost_tables.known(load(tmp_path / "mine")).empty
+
+
+def test_what_a_ticket_takes_to_find(tmp_path: Path) -> None:
+    """Two trainings before its own: 101 + 1 + 61 J and a mask of 1 J, as much as 1.62 dense trainings of 101 J."""
+    (found,) = cost_tables.to_find(three_methods(tmp_path), "lottery ticket").to_dict("records")
+    assert found == {
+        "removed": "90 %",
+        "trainings to find it": "2",
+        "energy, dense trainings": "1.62",
+        "accuracy": "98.50 %",
+        "trainings to pay": "3",
+    }
+
+
+def test_what_is_saved(tmp_path: Path) -> None:
+    """1,000 x 101 J are 0.02806 kWh, and of SNIP's 32.5 J 0.00903 kWh; at half a kilogram each."""
+    region = read_region("world", [f"{factor}={value}" for factor, value in FACTORS.items()])
+    cells = three_methods(tmp_path)
+    dense, snip = cost_tables.saved(cells, region, ["SNIP", "dense"], [0.9]).to_dict("records")
+    assert dense["kWh"] == "0.0281 (0.0281 – 0.0561)"
+    assert dense["kg CO2e"] == "0.014 (0.014 – 0.0281)"
+    assert snip == {
+        "method": "SNIP",
+        "removed": "90 %",
+        "accuracy": "97.00 %",
+        "energy, % of dense": "32.2",
+        "kWh": "0.00903 (0.00903 – 0.0181)",
+        "kg CO2e": "0.00451 (0.00451 – 0.00903)",
+    }
+    assert len(cost_tables.saved(cells, region, ["SNIP", "dense"], [0.5])) == 1

@@ -17,7 +17,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
 PUBLISHED = ROOT / "results" / "records"
-EXPERIMENTS = ["quickstart", "snip_table_1"]
+EXPERIMENTS = ["quickstart", "scoring_data", "snip_table_1"]
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page, of some of the published records."""
     results = tmp_path_factory.mktemp("results")
     study = {name: load(PUBLISHED / name) for name in EXPERIMENTS}
+    world = read_region("world")
     for name, cells in study.items():
-        rebuild(name, cells, results, read_region("world"))
-    rebuild_papers(study, results)
-    write_page(study, results)
+        rebuild(name, cells, results, world)
+    rebuild_papers(study, results, world)
+    write_page(study, results, world)
     return results / PAGE
 
 
@@ -116,6 +117,16 @@ def test_a_search_finds_words_in_any_order(page: Page) -> None:
         "GraSP is above random pruning.",
         "GraSP is above random pruning (ResNet-20, CIFAR-10).",
     ]
+
+
+def test_a_question_is_answered_by_its_table_and_its_claims(page: Page) -> None:
+    """Of the experiment that there are records of; the others' questions are not there."""
+    asked = page.locator("#asked")
+    expect(asked.get_by_role("heading", level=3)).to_have_text(re.compile("of how much data"))
+    examples = asked.locator('td[data-label="examples"]').all_inner_texts()
+    assert examples == ["1", "10", "100", "1,000", "10,000", "55,000"]
+    expect(asked.locator(".sentences li").nth(1)).to_have_text(re.compile(r"reproduced\s+SNIP needs no gradients"))
+    expect(asked.locator(".command")).to_have_attribute("data-command", "make sweep EXP=scoring_data")
 
 
 def test_a_count_of_the_summary_leads_to_its_claims(page: Page) -> None:

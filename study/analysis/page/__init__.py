@@ -21,6 +21,7 @@ from study.analysis.claims import Comparison, Drawings, Figures, Finding, Regist
 from study.analysis.drawing import Panel
 from study.analysis.figures import PAPER_FIGURES, accuracy, caption
 from study.analysis.load import DIVERGED, METHODS, measured
+from study.analysis.questions import Answer
 from study.analysis.reference import METHODS as PRINTED_METHODS
 from study.analysis.reference import PAPER_TABLES, PaperTable, Study
 from study.analysis.statistics import Verdict
@@ -77,6 +78,7 @@ class Picture:
 def page(
     registry: Registry,
     findings: Sequence[Finding],
+    answers: Sequence[Answer],
     compared: Mapping[str, pd.DataFrame],
     study: Study,
     figures: Path,
@@ -98,6 +100,7 @@ def page(
         introduction=report.INTRODUCTION,
         method=report.METHOD,
         to_run_note=report.TO_RUN,
+        answers=answers,
         counted=report.counts(findings, study),
         counts=counts,
         sources=_sources(findings),
