@@ -53,7 +53,8 @@ def launch(
             configure_logging=False,
         )
 
-    return [job_return(number, overrides, cell) for (number, overrides), cell in zip(jobs, cells, strict=True)]
+    with life(f"writing Hydra's folders of {len(jobs):,} jobs"):
+        return [job_return(number, overrides, cell) for (number, overrides), cell in zip(jobs, cells, strict=True)]
 
 
 def _run(sweep: Sweep) -> bool:
