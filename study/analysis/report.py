@@ -92,7 +92,7 @@ def _by_source(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
 
 
 def _answer(answer: Answer) -> str:
-    items = [f"- {finding.claim.statement} **{finding.told.capitalize()}.**" for finding in answer.findings]
+    items = [f"- **{finding.told.capitalize()}**: {_statement(finding)}" for finding in answer.findings]
     return f"**{answer.question}** {answer.caption}\n\n{markdown(answer.table)}\n\n" + "\n".join(items)
 
 
