@@ -1,5 +1,6 @@
 """The report as a page, in a browser: sorted, filtered, searched, figures opened, and nothing fetched."""
 
+import csv
 import re
 import shutil
 from collections.abc import Iterator
@@ -125,6 +126,12 @@ def test_a_question_is_answered_by_its_table_and_its_claims(page: Page) -> None:
     expect(asked.get_by_role("heading", level=3)).to_have_text(re.compile("of how much data"))
     examples = asked.locator('td[data-label="examples"]').all_inner_texts()
     assert examples == ["1", "10", "100", "1,000", "10,000", "55,000"]
+    with (ROOT / "results" / "tables" / "scoring_data.csv").open() as file:
+        measured = {(row["method"], float(row["sparsity"])): row for row in csv.DictReader(file)}
+    of = measured["GraSP, scoring_examples 1000", 0.98]
+    expect(asked.locator('td[data-label="GraSP at 98 %"]').nth(3)).to_have_text(
+        f"{float(of['mean']):.2f}±{float(of['std']):.2f}"
+    )
     expect(asked.locator(".sentences li").nth(1)).to_have_text(re.compile(r"reproduced\s+SNIP needs no gradients"))
     expect(asked.locator(".command")).to_have_attribute("data-command", "make sweep EXP=scoring_data")
 
