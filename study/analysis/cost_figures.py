@@ -8,12 +8,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from study.analysis.cost import BASES
 from study.analysis.cost_tables import known, summary
-from study.analysis.drawing import Panel
-from study.analysis.figures import EXAMPLES
+from study.analysis.drawing import Panel, ticks
+from study.analysis.figures import EXAMPLES, seeds
 from study.analysis.load import METHODS, PLAIN, rank
 
 MARKERS = "osD^vPX<>p*h"
@@ -56,7 +56,7 @@ def panels(cells: pd.DataFrame) -> list[Panel]:
 def caption(experiment: str, cells: pd.DataFrame) -> str:
     """What is shown, of how many seeds, and where its energy comes from."""
     bases = "; ".join(text for name, text in BASES.items() if name in set(cells["basis"]))
-    return f"{experiment}: what networks cost, medians over {cells['seed'].nunique()} seeds. Energy: {bases}"
+    return f"{experiment}: what networks cost, medians over {seeds(cells)}. Energy: {bases}"
 
 
 def _look(table: pd.DataFrame) -> Look:
@@ -144,9 +144,7 @@ def _scoring(cells: pd.DataFrame, axes: Axes) -> None:
 def _against_remaining(axes: Axes, table: pd.DataFrame) -> None:
     axes.set(xlabel="weights remaining, %", xscale="log")
     axes.invert_xaxis()
-    axes.xaxis.set_major_locator(FixedLocator(sorted(table[table["sparsity"] > 0]["remaining"].unique())))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    ticks(axes, list(table[table["sparsity"] > 0]["remaining"].unique()))
 
 
 def _plain(axis: Axis) -> None:

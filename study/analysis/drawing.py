@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-MOST_TICKS = 6
+MOST_TICKS = 8
 LABELS = {
     "remaining": "weights remaining, %",
     "sparsity": "weights removed, %",
@@ -121,10 +121,14 @@ def lines(axes: Axes, cells: pd.DataFrame, x: str, y: str, hue: str, order: list
     axes.set(xlabel=LABELS[x], ylabel=LABELS[y])
 
 
-def ticks(axes: Axes, values: list[float], most: int = MOST_TICKS) -> None:
-    """Horizontal ticks at measured values, as many as can be read."""
-    step = -(-len(values) // most)
-    axes.xaxis.set_major_locator(FixedLocator(values[::step]))
+def ticks(axes: Axes, values: list[float]) -> None:
+    """Ticks on a logarithmic horizontal axis at measured values, from the least on, as many as can be read apart."""
+    apart = (max(values) / min(values)) ** (1 / MOST_TICKS)
+    chosen: list[float] = []
+    for value in sorted(values):
+        if not chosen or value > 0.999 * apart * chosen[-1]:
+            chosen.append(value)
+    axes.xaxis.set_major_locator(FixedLocator(chosen))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -267,7 +267,7 @@ def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, order: li
     lines(axes, pruned, "remaining", measure, "method", order, spread)
     axes.set_xscale("log")
     axes.invert_xaxis()
-    ticks(axes, sorted(pruned["remaining"].unique()))
+    ticks(axes, list(pruned["remaining"].unique()))
     if measure.endswith("test_accuracy"):
         _by_error(axes, cells[measure])
 
@@ -293,7 +293,7 @@ def _error_against_examples(cells: pd.DataFrame, axes: Axes) -> None:
     lines(axes, removed, "examples", "test_error", "removed", order, "sd")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    ticks(axes, sorted(cells["examples"].unique()))
+    ticks(axes, list(cells["examples"].unique()))
     plain_decades(axes)
 
 

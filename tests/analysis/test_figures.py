@@ -1,13 +1,16 @@
 """Figures: which panels there are, and that a line looks the same in all of them."""
 
+import itertools
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import seaborn as sns
 from matplotlib.lines import Line2D
 
 from study.analysis import figures
+from study.analysis.drawing import ticks
 from study.analysis.load import load, measured
 from tests.analysis.synthetic import write_experiment
 
@@ -53,3 +56,25 @@ def test_a_caption_tells_the_fewest_and_the_most_seeds(tmp_path: Path) -> None:
     assert figures.seeds(cells) == "3 seeds"
     assert figures.seeds(cells[(cells["method"] == "SNIP") & (cells["seed"] == 1)]) == "1 seed"
     assert figures.seeds(cells[(cells["method"] != "SNIP") | (cells["seed"] == 1)]) == "1 to 3 seeds"
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ([20, 10, 5, 2, 1], [1, 2, 5, 10, 20]),
+        ([90, 80, 70, 60, 50, 40, 30, 20, 10, 5, 1], [1, 5, 10, 20, 40, 80]),
+        ([round(100 * 0.8**level, 1) for level in range(1, 26)], [0.4, 0.9, 1.8, 3.5, 6.9, 13.4, 26.2, 51.2]),
+    ],
+)
+def test_measured_values_are_ticks_that_can_be_read_apart(values: list[float], chosen: list[float]) -> None:
+    """In a column of a paper."""
+    with sns.plotting_context("paper", font_scale=0.8):
+        figure, axes = plt.subplots(figsize=(3.4, 2.6), layout="constrained")
+    axes.set_xscale("log")
+    axes.plot(values, values)
+    ticks(axes, values)
+    assert axes.get_xticks().tolist() == chosen
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    plt.close()
