@@ -25,7 +25,7 @@ def sparsity(rows: pd.DataFrame, path: Path) -> None:
             _lines(remaining, "remaining", column, "engine", axes)
             axes.set(xscale="log", yscale="log", xlabel="weights remaining, %", ylabel=f"CPU time of an {column}")
             axes.invert_xaxis()
-            ticks(axes, sorted(remaining["remaining"].unique()), most=len(remaining))
+            ticks(axes, list(remaining["remaining"].unique()))
             plain_decades(axes)
 
 
@@ -47,7 +47,7 @@ def planning(rows: pd.DataFrame, path: Path) -> None:
             )
             axes.set(xscale="log", xlabel="cells planned", ylabel=column)
             axes.set_ylim(0, 1.15 * rows[column].max())
-            ticks(axes, sorted(rows["cells"].unique()), most=len(rows))
+            ticks(axes, list(rows["cells"].unique()))
 
 
 def ladder(rows: pd.DataFrame, path: Path) -> None:
