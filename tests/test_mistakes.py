@@ -23,7 +23,7 @@ MISTAKES = {
     "sparsity=-1": "sparsity=-1: Input should be greater than or equal to 0",
     "-m sparsity=0.9,1.5": "sparsity=1.5: Input should be less than 1",
     "method=sniip": "method=sniip is not known: did you mean method=snip?",
-    "experiment=quikstart": "did you mean experiment=quickstart?",
+    "experiment=quikstart": "did you mean experiment=quickstart or experiment=quickstart_seeds?",
     "method.name=sniip": "method: there is no study/methods/sniip.py",
     "seed=a": "seed=a: Input should be a valid integer",
     "seed=-1": "seed=-1: Input should be greater than or equal to 0",
