@@ -45,15 +45,15 @@ class Answer:
 
 
 def answers(findings: Sequence[Finding], study: Study, region: Region) -> list[Answer]:
-    """To each question that the study has costs of cells for."""
+    """To each question that the study has cells for, their costs known."""
     by_id = {finding.claim.id: finding for finding in findings}
     found = []
     for question in _questions(region):
         cells = cost_tables.known(measured(study.get(question.experiment, pd.DataFrame({"status": []}))))
-        if len(cells):
+        if len(cells) and len(table := question.table(cells)):
             caption = f"{question.caption} From {question.experiment}, {seeds(cells)}."
             members = [by_id[claim] for claim in question.claims]
-            found.append(Answer(question.text, question.experiment, caption, question.table(cells), members))
+            found.append(Answer(question.text, question.experiment, caption, table, members))
     return found
 
 
@@ -98,7 +98,8 @@ def _questions(region: Region) -> list[Question]:
 def _by_examples(cells: pd.DataFrame) -> pd.DataFrame:
     """A row a number of scoring examples, a column a method and sparsity: mean ± standard deviation of the accuracy."""
     rows: dict[int, dict[str, str]] = {}
-    for row in tables.aggregate(cells[cells["sparsity"].isin(TOLD_AT)]).to_dict("records"):
+    told = cells[cells["sparsity"].isin(TOLD_AT) & cells["method"].str.contains(EXAMPLES)]
+    for row in tables.aggregate(told).to_dict("records"):
         method, _, examples = row["method"].partition(EXAMPLES)
         rows.setdefault(int(examples), {})[f"{method} at {100 * row['sparsity']:g} %"] = tables.accuracy(row)
     return pd.DataFrame([{"examples": f"{examples:,}", **rows[examples]} for examples in sorted(rows)])
