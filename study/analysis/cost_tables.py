@@ -17,6 +17,13 @@ DENSE = METHODS["dense"]
 BUDGETS = {"at most one dense training": 1.0, "at most two": 2.0, "no limit": math.inf}
 """In dense trainings."""
 
+CHOICES = (
+    "By how much of the network is removed, and by what finding and training it may cost together: the cheapest method "
+    f"whose mean accuracy is within {MARGIN:g} points of the best in the budget; beside it its accuracy and its energy "
+    "in dense trainings."
+)
+"""What the table of `choices` tells."""
+
 PER = 1000
 """Carbon and money are told for so many such cells."""
 
@@ -191,7 +198,7 @@ def section(study: Study) -> list[str]:
     parts = [_to_find(priced)]
     for name, cells in priced.items():
         if len(table := choices(cells)):
-            parts += [f"What to favour, from {name}:", markdown(table)]
+            parts += [f"What to favour, from {name}. {CHOICES}", markdown(table)]
     links = ", ".join(f"[{name}](tables/{name}_cost.md)" for name in priced)
     return [*parts, f"Every network's cost, its carbon and money, and when it has paid: {links}."]
 

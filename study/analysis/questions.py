@@ -10,7 +10,7 @@ from study.analysis import cost_tables, tables
 from study.analysis.claims import Finding
 from study.analysis.figures import EXAMPLES, seeds
 from study.analysis.load import METHODS, measured
-from study.analysis.reference import MARGIN, Study
+from study.analysis.reference import Study
 from study.energy.carbon import Region
 
 TOLD_AT = (0.9, 0.98)
@@ -62,9 +62,7 @@ def _questions(region: Region) -> list[Question]:
         Question(
             "Which technique would you favour?",
             "common_mnist",
-            "By how much of the network is removed, and by what finding and training it may cost together: the "
-            f"cheapest method whose mean accuracy is within {MARGIN:g} points of the best in the budget; beside it its "
-            "accuracy and its energy in dense trainings.",
+            cost_tables.CHOICES,
             cost_tables.choices,
             ("most-promising", "grasp-repairs-snip", "snip-promising"),
         ),
@@ -98,7 +96,7 @@ def _questions(region: Region) -> list[Question]:
 def _by_examples(cells: pd.DataFrame) -> pd.DataFrame:
     """A row a number of scoring examples, a column a method and sparsity: mean ± standard deviation of the accuracy."""
     rows: dict[int, dict[str, str]] = {}
-    told = cells[cells["sparsity"].isin(TOLD_AT) & cells["method"].str.contains(EXAMPLES)]
+    told = cells[cells["sparsity"].isin(TOLD_AT) & cells["method"].str.contains(EXAMPLES, regex=False)]
     for row in tables.aggregate(told).to_dict("records"):
         method, _, examples = row["method"].partition(EXAMPLES)
         rows.setdefault(int(examples), {})[f"{method} at {100 * row['sparsity']:g} %"] = tables.accuracy(row)
