@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 RECORD = "record.json"
 """The record among a run's files: scripts/import_wandb.py brings it back."""
 
+UNTOLD = {"curves", "prunable", "kept", "effective"}
+
 Point = Mapping[str, int | float | None]
 
 
@@ -103,7 +105,7 @@ class Tracker:
         results, curves = record.results, record.results.curves
         run = self._run(record.cell, record.settings)
         self._log(run, [dict(zip(curves, row, strict=True)) for row in zip(*curves.values(), strict=True)])
-        run.summary.update(results.model_dump(mode="json", exclude={"curves", "prunable", "kept", "effective"}))
+        run.summary.update(results.model_dump(mode="json", exclude=UNTOLD, exclude_none=True))
         run.summary["sparsity"] = record.sparsity
         run.summary["effective_sparsity"] = record.effective_sparsity
         run.summary["kept"] = results.kept
