@@ -137,6 +137,29 @@ def test_layers_run_by_torch_stand_between_sparse_ones_batch_norm_statistics_inc
     assert_equal(*both(build, density, data, SGD.model_copy(update={"augment": "flip_crop"})), tolerance=1e-10)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_relus_follow_sparse_and_dense_layers_with_and_without_biases(bias: bool) -> None:
+    def build() -> nn.Module:
+        layers = {
+            "flatten": nn.Flatten(),
+            "fc1": nn.Linear(30, 70, bias=bias),
+            "relu1": nn.ReLU(),
+            "fc2": nn.Linear(70, 90, bias=bias),
+            "relu2": nn.ReLU(),
+            "fc3": nn.Linear(90, 12, bias=bias),
+            "relu3": nn.ReLU(),
+            "output": nn.Linear(12, 4, bias=bias),
+            "relu4": nn.ReLU(),
+        }
+        network = sequential(layers).double()
+        initialise(network, "he_normal", 0)
+        return network
+
+    density = {"fc1": 0.2, "fc2": 0.8, "fc3": 0.3, "output": 1.0}
+    assert sparse_layers(build(), random_mask(build(), density)) == {"fc1", "fc3", "output"}
+    assert_equal(*both(build, density, split(ROWS, torch.float64), SGD), tolerance=1e-10)
+
+
 @pytest.mark.parametrize("batch_size", [1, 64, 65, 100])
 def test_any_batch_size_fits(batch_size: int) -> None:
     def build() -> nn.Module:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from study.training.engines.layers import (
     PixelLinear,
     ReLU,
     SparseConv,
+    SparseLinear,
     TorchLayers,
 )
 from study.training.engines.recurrent import SparseGRU, SparseLSTM
@@ -81,6 +83,8 @@ class Chain:
         self._layers: list[Layer] = []
         in_torch: OrderedDict[str, nn.Module] = OrderedDict()
         for name, module, shape in _shapes(network, inputs.inputs.shape[1:]):
+            if isinstance(module, nn.ReLU) and not in_torch and self._layers and self._rectify(self._layers[-1]):
+                continue
             layer = self._layer(name, module, (*shape, width), bool(in_torch))
             if layer is None:
                 in_torch[name] = module
@@ -160,7 +164,14 @@ class Chain:
                 return ImageRows()
         return None
 
-    def _sparse_linear(self, name: str, module: nn.Linear, x: tuple[int, ...], after_torch: bool) -> Linear:
+    @staticmethod
+    def _rectify(layer: Layer) -> bool:
+        """Have a layer compute the ReLU that follows it; whether it can."""
+        if isinstance(layer, SparseLinear):
+            layer.rectified = True
+        return isinstance(layer, SparseLinear)
+
+    def _sparse_linear(self, name: str, module: nn.Linear, x: tuple[int, ...], after_torch: bool) -> SparseLinear:
         full = f"{name}.weight"
         values, gradients = self._numbers.value(full), self._numbers.gradient(full)
         steps = x[0] if len(x) == 3 else 1
@@ -171,11 +182,11 @@ class Chain:
             area = pixels.inputs.shape[2:].numel()
             scale, shift = (values.repeat_interleave(area).numpy() for values in pixels.affine())
             return PixelLinear(weight, bias, x, module.out_features, scale, shift)
-        return Linear(weight, bias, x, module.out_features, values.dtype)
+        return SparseLinear(weight, bias, x, module.out_features)
 
-    def _bias(self, name: str, module: nn.Module) -> Bias | None:
+    def _bias(self, name: str, module: nn.Linear | nn.Conv2d) -> Bias:
         if module.bias is None:
-            return None
+            return Bias(*np.zeros((2, len(module.weight)), self._numbers.values.dtype))
         return Bias(self._numbers.value(f"{name}.bias"), self._numbers.gradient(f"{name}.bias"))
 
     def _in_torch(self, modules: "OrderedDict[str, nn.Module]") -> TorchLayers:

@@ -32,14 +32,14 @@ def copy(array: NDArray[Any]) -> NDArray[Any]:
 
 
 @kernel
-def normalise_weights(starts, values, scale, shift, scaled, constants):  # type: ignore[no-untyped-def]
-    """The weights w' and constants c with w' x + c = w (scale x + shift), row by row; scale and shift by weight. k."""
+def normalise_weights(starts, values, biases, scale, shift, scaled, constants):  # type: ignore[no-untyped-def]
+    """The weights w' and constants c with w' x + c = w (scale x + shift) + b, row by row; scale, shift by weight. k."""
     for row in range(len(starts) - 1):
         constant = values.dtype.type(0)
         for k in range(starts[row], starts[row + 1]):
             scaled[k] = values[k] * scale[k]
             constant += values[k] * shift[k]
-        constants[row] = constant
+        constants[row] = constant + biases[row]
 
 
 @kernel
@@ -57,15 +57,6 @@ def look_up(levels, area, pixels, x):  # type: ignore[no-untyped-def]
     for f in range(features):
         for b in range(width):
             x[f, b] = levels[f // area, pixels[f, b]]
-
-
-@kernel
-def spread(numbers, y):  # type: ignore[no-untyped-def]
-    """y[f, b] = numbers[f]."""
-    features, width = y.shape
-    for f in range(features):
-        for b in range(width):
-            y[f, b] = numbers[f]
 
 
 @kernel
@@ -171,21 +162,23 @@ def cross_entropy(logits, labels, batch, derivatives):  # type: ignore[no-untype
     """
     classes, width = logits.shape
     n = len(labels)
+    largest, best = logits[0].copy(), np.zeros(width, np.int64)
+    for c in range(1, classes):
+        for b in range(n):
+            if logits[c, b] > largest[b]:
+                largest[b], best[b] = logits[c, b], c
+    totals = np.zeros(width, logits.dtype)
+    for c in range(classes):
+        for b in range(n):
+            derivatives[c, b] = np.exp(logits[c, b] - largest[b])
+            totals[b] += derivatives[c, b]
     loss, right = 0.0, 0
     for b in range(n):
-        best = 0
-        for c in range(1, classes):
-            if logits[c, b] > logits[best, b]:
-                best = c
-        right += best == labels[b]
-        total = logits.dtype.type(0)
-        for c in range(classes):
-            derivatives[c, b] = np.exp(logits[c, b] - logits[best, b])
-            total += derivatives[c, b]
-        loss += np.log(total) + logits[best, b] - logits[labels[b], b]
-        for c in range(classes):
-            derivatives[c, b] = (derivatives[c, b] / total - (c == labels[b])) / batch
+        loss += np.log(totals[b]) + largest[b] - logits[labels[b], b]
+        right += best[b] == labels[b]
     for c in range(classes):
+        for b in range(n):
+            derivatives[c, b] = (derivatives[c, b] / totals[b] - (c == labels[b])) / batch
         for b in range(n, width):
             derivatives[c, b] = 0
     return loss, right

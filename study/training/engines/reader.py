@@ -37,23 +37,25 @@ class Reader:
             features = self._images.shape[1]
             flat = self._x.reshape(features, width)
             self._pixels = flat if as_pixels else kernels.zeros((features, width), np.uint8)
+            self._words = None if features % BYTES else (self._images.view(np.uint64), self._pixels.view(np.uint64))
             self._columns = np.unique((np.arange(features) if used is None else used) // BYTES)
 
     def read(self, indices: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Examples:
         """The examples at no more than `width` indices, their images augmented. The next call overwrites them."""
+        places = indices.numpy()
         if augment is None and self._part.are_bytes:
-            self._read_bytes(indices.numpy())
+            self._read_bytes(places)
         else:
             images = self._part.batch(indices, indices.device).inputs
             images = augment(images) if augment else images
             torch.from_numpy(self._x)[..., : len(indices)] = images.movedim(0, -1)
-        return self._x, self._labels[indices.numpy()]
+        return self._x, self._labels[places]
 
     def _read_bytes(self, indices: Array) -> None:
-        if len(self._images[0]) % BYTES:
-            self._pixels[:, : len(indices)] = self._images[indices].T
+        if self._words:
+            transpose(self._words[0], indices, self._columns, self._words[1])
         else:
-            transpose(self._images.view(np.uint64), indices, self._columns, self._pixels.view(np.uint64))
+            self._pixels[:, : len(indices)] = self._images[indices].T
         if not self._as_pixels:
             kernels.look_up(self._levels, prod(self._shape[1:-1]), self._pixels, self._x.reshape(self._pixels.shape))
 

@@ -4,11 +4,13 @@ Activations lie feature by feature, the examples of a batch side by side. A kept
 contiguous numbers, and so costs two floating-point operations an example whatever its neighbours are: no gather of
 single numbers, and no work for pruned weights. A convolution is the same sum at every position of its output, a linear
 layer has one position; so two kernels serve both, one for sums (forward, and backward to the inputs through the
-transposed weights), one for inner products (backward to the weights). A position is a vector of 16, 32 or 64 numbers,
-its lanes; in a row of an image it may span several pixels.
+transposed weights), one for inner products (backward to the weights). Where few weights are kept, biases and ReLUs
+would take as long as sums: `linear` and `linear_gradients` have them on the way. A position is a vector of 16, 32 or
+64 numbers, its lanes; in a row of an image it may span several pixels.
 
-All arrays are flat; offsets and positions count their elements. Costs below are multiply-adds, k kept weights, p
-positions. Sums are in a fixed order: results are equal bit for bit on machines with the same vector instructions.
+Arrays are flat where nothing else is said; offsets and positions count their elements. Costs below are multiply-adds,
+k kept weights, p positions. Sums are in a fixed order: results are equal bit for bit on machines with the same vector
+instructions.
 The layout and the kernels are this project's own. The kernels stay in the file of the code that they call: numba
 compiles anew what it has cached when the kernel's own file changes, and then alone.
 """
@@ -62,18 +64,15 @@ class _Vectors:
     def load(self, array: str, offset: Any) -> Any:
         """A vector of numbers; bytes become numbers."""
         if self._data[array].type.pointee == BYTE:
-            vector = self.builder.load(self._at(array, offset, BYTE))
+            vector = self.builder.load(self._at(array, offset, ir.VectorType(BYTE, self.lanes)))
             vector.align = 1
             return self.builder.uitofp(vector, self.type)
-        vector = self.builder.load(self._at(array, offset, self.scalar))
+        vector = self.builder.load(self._at(array, offset, self.type))
         vector.align = self._align
         return vector
 
     def store(self, vector: Any, array: str, offset: Any) -> None:
-        self.builder.store(vector, self._at(array, offset, self.scalar)).align = self._align
-
-    def set_element(self, array: str, index: Any, value: Any) -> None:
-        self.builder.store(value, self.builder.gep(self._data[array], [index]))
+        self.builder.store(vector, self._at(array, offset, vector.type)).align = self._align
 
     def spread(self, scalar: Any) -> Any:
         """A vector of one number."""
@@ -85,17 +84,43 @@ class _Vectors:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         return self.builder.fadd(self.builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
 
-    def total(self, vector: Any) -> Any:
-        """The sum over the lanes, as a tree."""
-        suffix = "f32" if isinstance(self.scalar, ir.FloatType) else "f64"
-        name = f"llvm.vector.reduce.fadd.v{self.lanes}{suffix}"
-        signature = ir.FunctionType(self.scalar, [self.scalar, self.type])
-        reduce = cgutils.get_or_insert_function(self.builder.module, signature, name)
-        return self.builder.call(reduce, [ir.Constant(self.scalar, -0.0), vector], fastmath=["reassoc"])
+    def add_products(self, totals: list[Any], reads: list[Any], begin: Any, end: Any) -> None:
+        """Add to each total values[order[k]] * x[its place of reads + offsets[k]:], for k from begin to end."""
+        with cgutils.for_range_slice(self.builder, begin, end, ir.Constant(INT, 1)) as (k, _):
+            weight = self.spread(self.element("values", self.element("order", k)))
+            offset = self.element("offsets", k)
+            for at, total in zip(reads, totals, strict=True):
+                inputs = self.load("x", self.builder.add(at, offset))
+                self.builder.store(self.multiply_add(weight, inputs, self.builder.load(total)), total)
 
-    def _at(self, array: str, offset: Any, of: Any) -> Any:
-        vectors = ir.VectorType(of, self.lanes).as_pointer()
-        return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors)
+    def no_less(self, vector: Any, floor: Any) -> Any:
+        """The larger of a vector and a number; NaN stays."""
+        floors = self.spread(floor)
+        return self.builder.select(self.builder.fcmp_ordered("<=", vector, floors), floors, vector)
+
+    def totals(self, vectors: list[Any]) -> Any:
+        """The sums over the lanes of each of the vectors, as one vector: halves are added, from FEWEST_LANES on of all
+        vectors together."""
+        size = self.lanes
+        while size > 1:
+            together = 2 if size <= FEWEST_LANES and len(vectors) > 1 else 1
+            pairs = [vectors[i : i + together] for i in range(0, len(vectors), together)]
+            vectors = [self._add_halves(pair[0], pair[-1], together, size) for pair in pairs]
+            size //= 2
+        return vectors[0]
+
+    def _add_halves(self, a: Any, b: Any, together: int, size: int) -> Any:
+        """Of each `size` lanes of a, and of b where they are taken `together`, the first half plus the second."""
+        lanes = range(together * a.type.count)
+
+        def half(number: int) -> Any:
+            taken = [lane for lane in lanes if lane % size // (size // 2) == number]
+            return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(taken)), taken))
+
+        return self.builder.fadd(half(0), half(1))
+
+    def _at(self, array: str, offset: Any, vectors: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors.as_pointer())
 
 
 def _add_sums(group: int) -> Any:
@@ -134,12 +159,7 @@ def _add_sums(group: int) -> Any:
             reads = [v.element("positions_x", i) for i in each]
             writes = [builder.add(to, v.element("positions_y", i)) for i in each]
             totals = [cgutils.alloca_once_value(builder, v.load("y", at)) for at in writes]
-            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT, 1)) as (k, _):
-                weight = v.spread(v.element("values", v.element("order", k)))
-                offset = v.element("offsets", k)
-                for at, total in zip(reads, totals, strict=True):
-                    inputs = v.load("x", builder.add(at, offset))
-                    builder.store(v.multiply_add(weight, inputs, builder.load(total)), total)
+            v.add_products(totals, reads, begin, end)
             for at, total in zip(writes, totals, strict=True):
                 v.store(builder.load(total), "y", at)
             return context.get_dummy_value()
@@ -147,6 +167,64 @@ def _add_sums(group: int) -> Any:
         return signature, generate
 
     return add_sums
+
+
+def _put_sums(group: int) -> Any:
+    @intrinsic
+    def put_sums(
+        typing: Any,
+        lanes: Any,
+        x: Any,
+        positions_x: Any,
+        p: Any,
+        begin: Any,
+        end: Any,
+        offsets: Any,
+        order: Any,
+        values: Any,
+        start: Any,
+        floor: Any,
+        y: Any,
+        to: Any,
+        positions_y: Any,
+    ) -> Any:
+        """y[to + positions_y[i]:] = start + what add_sums would add, or floor where that is larger."""
+        integer = types.int64
+        number = y.dtype
+        signature = types.void(
+            lanes,
+            x,
+            positions_x,
+            integer,
+            integer,
+            integer,
+            offsets,
+            order,
+            values,
+            number,
+            number,
+            y,
+            integer,
+            positions_y,
+        )
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            _, x, positions_x, p, begin, end, offsets, order, values, start, floor, y, to, positions_y = arguments
+            kinds = signature.args
+            arrays = {"x": (kinds[1], x), "positions_x": (kinds[2], positions_x), "offsets": (kinds[6], offsets)}
+            arrays |= {"order": (kinds[7], order), "values": (kinds[8], values), "y": (kinds[11], y)}
+            v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[13], positions_y)})
+            each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
+            totals = [cgutils.alloca_once_value(builder, v.spread(start)) for _ in each]
+            v.add_products(totals, [v.element("positions_x", i) for i in each], begin, end)
+            for i, total in zip(each, totals, strict=True):
+                at = builder.add(to, v.element("positions_y", i))
+                v.store(v.no_less(builder.load(total), floor), "y", at)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return put_sums
 
 
 def _inner_products(group: int) -> Any:
@@ -192,8 +270,7 @@ def _inner_products(group: int) -> Any:
                 for offset, total in zip(at, totals, strict=True):
                     a = v.load("x", builder.add(offset, position))
                     builder.store(v.multiply_add(a, b, builder.load(total)), total)
-            for i, total in zip(each, totals, strict=True):
-                v.set_element("products", i, v.total(builder.load(total)))
+            v.store(v.totals([builder.load(total) for total in totals]), "products", k)
             return context.get_dummy_value()
 
         return signature, generate
@@ -206,6 +283,7 @@ GROUP = 4
 
 _inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
 _add_sums_of_group, _add_sum = _add_sums(GROUP), _add_sums(1)
+_put_sums_of_group, _put_sum = _put_sums(GROUP), _put_sums(1)
 
 
 @kernel
@@ -249,19 +327,63 @@ def weight_gradients(lanes, starts, offsets, x, positions_x, dy, row_y, position
 
 
 @kernel
+def linear(lanes, starts, offsets, order, values, x, positions_x, biases, rectified, y, row_y, positions_y):  # type: ignore[no-untyped-def]
+    """For each row r and position p: y[r row_y + positions_y[p]:] = biases[r] + its weights times x, by lanes.
+
+    Where `rectified`, zero if that is negative. Weights as add_weighted_sums has them, in one section of one part; x
+    and y may have any shape. k p.
+    """
+    xs, ys, floor = x.reshape(-1), y.reshape(-1), y.dtype.type(0 if rectified else -np.inf)
+    count, p = len(positions_x), 0
+    while p < count:
+        together = p + GROUP <= count
+        for row in range(len(biases)):
+            begin, end, start, to = starts[row], starts[row + 1], biases[row], np.int64(row) * row_y
+            if together:
+                _put_sums_of_group(
+                    lanes, xs, positions_x, p, begin, end, offsets, order, values, start, floor, ys, to, positions_y
+                )
+            else:
+                _put_sum(
+                    lanes, xs, positions_x, p, begin, end, offsets, order, values, start, floor, ys, to, positions_y
+                )
+        p += GROUP if together else 1
+
+
+@kernel
+def linear_gradients(lanes, starts, offsets, x, positions_x, y, rectified, dy, row_y, positions_y, gradients, biases):  # type: ignore[no-untyped-def]
+    """The derivatives in the weights and the biases of `linear`, from dy in y. Where y is `rectified`, dy becomes zero
+    where y is. k p."""
+    ys, dys = y.reshape(-1), dy.reshape(-1)
+    if rectified:
+        for i in range(len(dys)):
+            if ys[i] <= 0:
+                dys[i] = 0
+    _add_up_rows(lanes, dys, row_y, positions_y, biases)
+    weight_gradients(lanes, starts, offsets, x.reshape(-1), positions_x, dys, row_y, positions_y, gradients)
+
+
+@kernel
 def add_up(lanes, x, sums):  # type: ignore[no-untyped-def]
-    """sums[f] = the sum of x[:, f, :], for x (steps, features, width): inner products with ones, by lanes."""
+    """sums[f] = the sum of x[:, f, :], for x (steps, features, width)."""
     steps, features, width = x.shape
     size = len(lanes) * FEWEST_LANES
     vectors = width // size
     positions = np.empty(steps * vectors, np.int64)
     for p in range(len(positions)):
         positions[p] = p // vectors * features * width + p % vectors * size
-    ones, at_ones, offsets = np.ones(size, x.dtype), np.zeros_like(positions), width * np.arange(features)
-    flat, f = x.reshape(-1), 0
-    while f + GROUP <= features:
-        _inner_products_of_group(lanes, flat, offsets, f, positions, ones, 0, at_ones, sums)
-        f += GROUP
-    while f < features:
-        _inner_product(lanes, flat, offsets, f, positions, ones, 0, at_ones, sums)
-        f += 1
+    _add_up_rows(lanes, x.reshape(-1), width, positions, sums)
+
+
+@kernel
+def _add_up_rows(lanes, x, row_x, positions_x, sums):  # type: ignore[no-untyped-def]
+    """sums[r] = the sum over p of x[r row_x + positions_x[p]:], by lanes: inner products with ones."""
+    rows = len(sums)
+    ones, at_ones = np.ones(len(lanes) * FEWEST_LANES, x.dtype), np.zeros_like(positions_x)
+    offsets, row = row_x * np.arange(rows), 0
+    while row + GROUP <= rows:
+        _inner_products_of_group(lanes, x, offsets, row, positions_x, ones, 0, at_ones, sums)
+        row += GROUP
+    while row < rows:
+        _inner_product(lanes, x, offsets, row, positions_x, ones, 0, at_ones, sums)
+        row += 1

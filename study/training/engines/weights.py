@@ -6,7 +6,7 @@ lie side by side.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,19 +67,6 @@ class Numbers:
     def _view(self, array: Array, name: str) -> Array:
         view = array[self._slices[name]]
         return view if name in self._sparse else view.reshape(self._shapes[name])
-
-
-class Weight(Protocol):
-    """A linear map W with its values and their gradients; W's positions say on which parts of its input it works."""
-
-    def multiply(self, x: Array, y: Array) -> None:
-        """y += W x."""
-
-    def multiply_transposed(self, dy: Array, dx: Array) -> None:
-        """dx += W^T dy."""
-
-    def differentiate(self, x: Array, dy: Array) -> None:
-        """The gradients of the values."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +141,30 @@ class Compressed:
             at.writes,
         )
 
+    def put(self, values: Array, x: Array, biases: Array, rectified: bool, y: Array, at: Positions) -> None:
+        """y = W x + b, or where `rectified` zero if that is negative; of weights in one section of one part."""
+        sums.linear(
+            at.lanes,
+            self.starts,
+            self.offsets,
+            self.order,
+            values,
+            x,
+            at.reads,
+            biases,
+            rectified,
+            y,
+            self.stride,
+            at.writes,
+        )
+
 
 @dataclass(frozen=True)
 class SparseWeight:
-    """A weight of which only the kept values exist, in row-major order; `rows` has them in this order."""
+    """A linear map W of which only the kept values exist, in row-major order; `rows` has them in this order.
+
+    `forth` and `back` say on which parts of its input it works.
+    """
 
     values: Array
     gradients: Array
@@ -168,16 +175,37 @@ class SparseWeight:
     back: Positions
 
     def multiply(self, x: Array, y: Array) -> None:
+        """y += W x."""
         self.forward.add(self.values, x, y, self.forth)
 
     def multiply_transposed(self, dy: Array, dx: Array) -> None:
+        """dx += W^T dy."""
         self.backward.add(self.values, dy, dx, self.back)
 
     def differentiate(self, x: Array, dy: Array) -> None:
+        """The gradients of the values."""
         rows, at = self.rows, self.forth
         x, dy = x.reshape(-1), dy.reshape(-1)
         sums.weight_gradients(
             at.lanes, rows.starts, rows.offsets, x, at.reads, dy, rows.stride, at.writes, self.gradients
+        )
+
+    def differentiate_put(self, x: Array, y: Array, rectified: bool, dy: Array, biases: Array) -> None:
+        """The gradients of the values and the biases of a y that was put; dy becomes zero where the ReLU is flat."""
+        rows, at = self.rows, self.forth
+        sums.linear_gradients(
+            at.lanes,
+            rows.starts,
+            rows.offsets,
+            x,
+            at.reads,
+            y,
+            rectified,
+            dy,
+            rows.stride,
+            at.writes,
+            self.gradients,
+            biases,
         )
 
     def at(self, step: int, inputs: int, outputs: int, width: int) -> "SparseWeight":
@@ -205,12 +233,15 @@ class DenseWeight:
     gradients: Tensor
 
     def multiply(self, x: Array, y: Array) -> None:
+        """y += W x."""
         torch.from_numpy(y).add_(product(self.values, torch.from_numpy(x)))
 
     def multiply_transposed(self, dy: Array, dx: Array) -> None:
+        """dx += W^T dy."""
         torch.from_numpy(dx).add_(product(self.values.T, torch.from_numpy(dy)))
 
     def differentiate(self, x: Array, dy: Array) -> None:
+        """The gradients of the values."""
         self.gradients.copy_(product(torch.from_numpy(dy), torch.from_numpy(x).T))
 
 
