@@ -73,19 +73,17 @@ class SparseLinear(Layer):
         dtype = weight.values.dtype
         self._weight, self._bias = weight, bias
         self._y, self._dx = kernels.zeros((*x[:-2], outputs, x[-1]), dtype), kernels.zeros(x, dtype)
-        self._no_biases = kernels.zeros(x[-2], dtype)
 
     def forward(self, x: Array) -> Array:
-        self._x, w = x, self._weight
-        w.forward.put(w.values, x, self._bias.values, self.rectified, self._y, w.forth)
+        self._x = x
+        self._weight.put(x, self._bias.values, self._y, self.rectified)
         return self._y
 
     def differentiate(self, dy: Array) -> None:
-        self._weight.differentiate_put(self._x, self._y, self.rectified, dy, self._bias.gradients)
+        self._weight.differentiate_put(self._x, self._bias.gradients, self._y, self.rectified, dy)
 
     def backward(self, dy: Array) -> Array:
-        w = self._weight
-        w.backward.put(w.values, dy, self._no_biases, False, self._dx, w.back)
+        self._weight.put_transposed(dy, self._dx)
         return self._dx
 
 
@@ -108,7 +106,7 @@ class PixelLinear(SparseLinear):
     def forward(self, x: Array) -> Array:
         self._x, w, b = x, self._weight, self._bias.values
         kernels.normalise_weights(w.rows.starts, w.values, b, self._scale, self._shift, self._scaled, self._constants)
-        w.forward.put(self._scaled, x, self._constants, self.rectified, self._y, w.forth)
+        w.forward.put(self._scaled, x, self._constants, self._y, self.rectified, w.forth)
         return self._y
 
     def differentiate(self, dy: Array) -> None:

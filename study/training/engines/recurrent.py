@@ -42,8 +42,7 @@ class SparseRecurrent(Layer):
         self._dx = kernels.zeros(x, numbers.values.dtype)
 
     def backward(self, dy: Array) -> Array:
-        self._dx.fill(0)
-        self._on_inputs.multiply_transposed(self._dgates, self._dx)
+        self._on_inputs.put_transposed(self._dgates, self._dx)
         return self._dx
 
 
@@ -61,8 +60,7 @@ class SparseLSTM(SparseRecurrent):
 
     def forward(self, x: Array) -> Array:
         self._x = x
-        self._gates[...] = (self._bias_inputs.values + self._bias_states.values)[:, None]
-        self._on_inputs.multiply(x, self._gates)
+        self._on_inputs.put(x, self._bias_inputs.values + self._bias_states.values, self._gates)
         for step, on_state in enumerate(self._on_state):
             on_state.multiply(self._states, self._gates)
             gates = torch.from_numpy(self._gates[step])
@@ -78,12 +76,11 @@ class SparseLSTM(SparseRecurrent):
 
     def differentiate(self, dy: Array) -> None:
         dstate, dcell = dy, kernels.zeros(dy.shape, dy.dtype)
-        self._dstates.fill(0)
         for step in reversed(range(self._steps)):
             kernels.lstm_cell_backward(
                 self._gates[step], self._cells[step], self._squashed[step], dstate, dcell, self._dgates[step]
             )
-            self._on_state[step].multiply_transposed(self._dgates, self._dstates)
+            self._on_state[step].put_transposed(self._dgates, self._dstates)
             dstate = self._dstates[step]
         self._on_states.differentiate(self._states, self._dgates)
         self._on_inputs.differentiate(self._x, self._dgates)
@@ -105,12 +102,10 @@ class SparseGRU(SparseRecurrent):
 
     def forward(self, x: Array) -> Array:
         self._x = x
-        self._gates[...] = self._bias_inputs.values[:, None]
-        self._recurrent[...] = self._bias_states.values[:, None]
-        self._on_inputs.multiply(x, self._gates)
+        self._on_inputs.put(x, self._bias_inputs.values, self._gates)
         size = self._size
         for step, on_state in enumerate(self._on_state):
-            on_state.multiply(self._states, self._recurrent)
+            on_state.put(self._states, self._bias_states.values, self._recurrent)
             gates, recurrent = torch.from_numpy(self._gates[step]), torch.from_numpy(self._recurrent[step])
             gates[: 2 * size].add_(recurrent[: 2 * size]).sigmoid_()
             new, state = gates[2 * size :], torch.from_numpy(self._states[step])
@@ -121,7 +116,6 @@ class SparseGRU(SparseRecurrent):
 
     def differentiate(self, dy: Array) -> None:
         dstate = dy
-        self._dstates.fill(0)
         for step in reversed(range(self._steps)):
             kernels.gru_cell_backward(
                 self._gates[step],

@@ -6,6 +6,7 @@ lie side by side.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ class Compressed:
             at.writes,
         )
 
-    def put(self, values: Array, x: Array, biases: Array, rectified: bool, y: Array, at: Positions) -> None:
+    def put(self, values: Array, x: Array, biases: Array, y: Array, rectified: bool, at: Positions) -> None:
         """y = W x + b, or where `rectified` zero if that is negative; of weights in one section of one part."""
         sums.linear(
             at.lanes,
@@ -174,6 +175,18 @@ class SparseWeight:
     forth: Positions
     back: Positions
 
+    @cached_property
+    def _nothing(self) -> Array:
+        return np.zeros(self.backward.rows, self.values.dtype)
+
+    def put(self, x: Array, biases: Array, y: Array, rectified: bool = False) -> None:
+        """y = W x + b, or where `rectified` zero if that is negative."""
+        self.forward.put(self.values, x, biases, y, rectified, self.forth)
+
+    def put_transposed(self, dy: Array, dx: Array) -> None:
+        """dx = W^T dy."""
+        self.backward.put(self.values, dy, self._nothing, dx, False, self.back)
+
     def multiply(self, x: Array, y: Array) -> None:
         """y += W x."""
         self.forward.add(self.values, x, y, self.forth)
@@ -190,7 +203,7 @@ class SparseWeight:
             at.lanes, rows.starts, rows.offsets, x, at.reads, dy, rows.stride, at.writes, self.gradients
         )
 
-    def differentiate_put(self, x: Array, y: Array, rectified: bool, dy: Array, biases: Array) -> None:
+    def differentiate_put(self, x: Array, biases: Array, y: Array, rectified: bool, dy: Array) -> None:
         """The gradients of the values and the biases of a y that was put; dy becomes zero where the ReLU is flat."""
         rows, at = self.rows, self.forth
         sums.linear_gradients(
