@@ -84,15 +84,6 @@ class _Vectors:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         return self.builder.fadd(self.builder.fmul(a, b, flags=CONTRACT), c, flags=CONTRACT)
 
-    def add_products(self, totals: list[Any], reads: list[Any], begin: Any, end: Any) -> None:
-        """Add to each total values[order[k]] * x[its place of reads + offsets[k]:], for k from begin to end."""
-        with cgutils.for_range_slice(self.builder, begin, end, ir.Constant(INT, 1)) as (k, _):
-            weight = self.spread(self.element("values", self.element("order", k)))
-            offset = self.element("offsets", k)
-            for at, total in zip(reads, totals, strict=True):
-                inputs = self.load("x", self.builder.add(at, offset))
-                self.builder.store(self.multiply_add(weight, inputs, self.builder.load(total)), total)
-
     def no_less(self, vector: Any, floor: Any) -> Any:
         """The larger of a vector and a number; NaN stays."""
         floors = self.spread(floor)
@@ -123,55 +114,9 @@ class _Vectors:
         return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors.as_pointer())
 
 
-def _add_sums(group: int) -> Any:
+def _sums(group: int, adding: bool) -> Any:
     @intrinsic
-    def add_sums(
-        typing: Any,
-        lanes: Any,
-        x: Any,
-        positions_x: Any,
-        p: Any,
-        begin: Any,
-        end: Any,
-        offsets: Any,
-        order: Any,
-        values: Any,
-        y: Any,
-        to: Any,
-        positions_y: Any,
-    ) -> Any:
-        """y[to + positions_y[i]:] += the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:], by lanes.
-
-        For k from begin to end, and `group` values of i from p on: weights are read once for all.
-        """
-        integer = types.int64
-        signature = types.void(
-            lanes, x, positions_x, integer, integer, integer, offsets, order, values, y, integer, positions_y
-        )
-
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            _, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y = arguments
-            kinds = signature.args
-            arrays = {"x": (kinds[1], x), "positions_x": (kinds[2], positions_x), "offsets": (kinds[6], offsets)}
-            arrays |= {"order": (kinds[7], order), "values": (kinds[8], values), "y": (kinds[9], y)}
-            v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[11], positions_y)})
-            each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
-            reads = [v.element("positions_x", i) for i in each]
-            writes = [builder.add(to, v.element("positions_y", i)) for i in each]
-            totals = [cgutils.alloca_once_value(builder, v.load("y", at)) for at in writes]
-            v.add_products(totals, reads, begin, end)
-            for at, total in zip(writes, totals, strict=True):
-                v.store(builder.load(total), "y", at)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return add_sums
-
-
-def _put_sums(group: int) -> Any:
-    @intrinsic
-    def put_sums(
+    def sums(
         typing: Any,
         lanes: Any,
         x: Any,
@@ -188,9 +133,12 @@ def _put_sums(group: int) -> Any:
         to: Any,
         positions_y: Any,
     ) -> Any:
-        """y[to + positions_y[i]:] = start + what add_sums would add, or floor where that is larger."""
-        integer = types.int64
-        number = y.dtype
+        """y[to + positions_y[i]:] = start + the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:].
+
+        By lanes, for k from begin to end, and `group` values of i from p on: weights are read once for all. Less than
+        `floor` becomes that. Where `adding`, the start is what y holds, and there is no floor.
+        """
+        integer, number = types.int64, y.dtype
         signature = types.void(
             lanes,
             x,
@@ -215,16 +163,24 @@ def _put_sums(group: int) -> Any:
             arrays |= {"order": (kinds[7], order), "values": (kinds[8], values), "y": (kinds[11], y)}
             v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[13], positions_y)})
             each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
-            totals = [cgutils.alloca_once_value(builder, v.spread(start)) for _ in each]
-            v.add_products(totals, [v.element("positions_x", i) for i in each], begin, end)
-            for i, total in zip(each, totals, strict=True):
-                at = builder.add(to, v.element("positions_y", i))
-                v.store(v.no_less(builder.load(total), floor), "y", at)
+            reads = [v.element("positions_x", i) for i in each]
+            writes = [builder.add(to, v.element("positions_y", i)) for i in each]
+            starts = [v.load("y", at) if adding else v.spread(start) for at in writes]
+            totals = [cgutils.alloca_once_value(builder, vector) for vector in starts]
+            with cgutils.for_range_slice(builder, begin, end, ir.Constant(INT, 1)) as (k, _):
+                weight = v.spread(v.element("values", v.element("order", k)))
+                offset = v.element("offsets", k)
+                for at, total in zip(reads, totals, strict=True):
+                    inputs = v.load("x", builder.add(at, offset))
+                    builder.store(v.multiply_add(weight, inputs, builder.load(total)), total)
+            for at, total in zip(writes, totals, strict=True):
+                vector = builder.load(total)
+                v.store(vector if adding else v.no_less(vector, floor), "y", at)
             return context.get_dummy_value()
 
         return signature, generate
 
-    return put_sums
+    return sums
 
 
 def _inner_products(group: int) -> Any:
@@ -282,8 +238,8 @@ GROUP = 4
 """Vectors that share a weight, or inner products that share one: at LANES as many as registers of AVX-512 hold."""
 
 _inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
-_add_sums_of_group, _add_sum = _add_sums(GROUP), _add_sums(1)
-_put_sums_of_group, _put_sum = _put_sums(GROUP), _put_sums(1)
+_add_sums_of_group, _add_sum = _sums(GROUP, adding=True), _sums(1, adding=True)
+_put_sums_of_group, _put_sum = _sums(GROUP, adding=False), _sums(1, adding=False)
 
 
 @kernel
@@ -297,7 +253,7 @@ def add_weighted_sums(  # type: ignore[no-untyped-def]
     start. Position p takes the parts from first[p] to last[p]. Section by section, so that what they read stays in the
     cache; every GROUP positions begin alike. k p.
     """
-    count = len(positions_x)
+    count, no = len(positions_x), y.dtype.type(0)
     sections = (len(starts) - 1) // (rows * parts)
     p = 0
     while p < count:
@@ -307,9 +263,11 @@ def add_weighted_sums(  # type: ignore[no-untyped-def]
                 at, to = (section * rows + row) * parts, np.int64(row) * row_y
                 begin, end = starts[at + first[p]], starts[at + last[p]]
                 if together:
-                    _add_sums_of_group(lanes, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+                    _add_sums_of_group(
+                        lanes, x, positions_x, p, begin, end, offsets, order, values, no, no, y, to, positions_y
+                    )
                 else:
-                    _add_sum(lanes, x, positions_x, p, begin, end, offsets, order, values, y, to, positions_y)
+                    _add_sum(lanes, x, positions_x, p, begin, end, offsets, order, values, no, no, y, to, positions_y)
         p += GROUP if together else 1
 
 
