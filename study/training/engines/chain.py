@@ -83,7 +83,9 @@ class Chain:
         self._layers: list[Layer] = []
         in_torch: OrderedDict[str, nn.Module] = OrderedDict()
         for name, module, shape in _shapes(network, inputs.inputs.shape[1:]):
-            if isinstance(module, nn.ReLU) and not in_torch and self._layers and self._rectify(self._layers[-1]):
+            last = self._layers[-1] if self._layers and not in_torch else None
+            if isinstance(module, nn.ReLU) and isinstance(last, SparseLinear):
+                last.rectified = True
                 continue
             layer = self._layer(name, module, (*shape, width), bool(in_torch))
             if layer is None:
@@ -163,13 +165,6 @@ class Chain:
             case Rows():
                 return ImageRows()
         return None
-
-    @staticmethod
-    def _rectify(layer: Layer) -> bool:
-        """Have a layer compute the ReLU that follows it; whether it can."""
-        if isinstance(layer, SparseLinear):
-            layer.rectified = True
-        return isinstance(layer, SparseLinear)
 
     def _sparse_linear(self, name: str, module: nn.Linear, x: tuple[int, ...], after_torch: bool) -> SparseLinear:
         full = f"{name}.weight"
