@@ -58,7 +58,7 @@ def plan_cell(cell: Cell) -> PlannedCell:
         "layers": models.layers(cell.model, shape.inputs, shape.classes),
         "sparsity": cell.sparsity,
         "seed": cell.seed,
-        "ranking": {"invert": "inverted", "absolute": "absolute"}.get(cell.control.name, "score"),
+        "ranking": methods.ranking(name, cell.control.name),
     }
     try:
         request = methods.ask(name, handles, settings, training)

@@ -9,7 +9,8 @@ A method takes what it names among
     layers     the prunable layers: name -> shape, in order, the output layer last
     sparsity   the fraction of prunable weights to remove
     seed       the cell's seed, for a random stream of its own
-    ranking    which scores to keep: the highest, unless a control turns it round
+    ranking    which scores to keep: the highest, unless a control turns it round (a `Ranking`, or a `SignedRanking`
+               where scores have signs)
 
 and, as keyword-only arguments with defaults, its settings, which conf/method/NAME.yaml repeats. It returns a mask,
 or a `Training` where that does not start from the initial weights. To have a network trained on the way it yields a
@@ -22,12 +23,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import create_model
 
 from study.cell import Method
 from study.lineage import Node, Training
+from study.methods.masks import SignedRanking
+
+CONTROLLED: Mapping[str, SignedRanking] = {"invert": "inverted", "absolute": "absolute"}
+"""The rankings that controls ask for."""
 
 
 def names() -> list[str]:
@@ -46,6 +51,13 @@ def load(name: str) -> Callable[..., Any]:
 def takes(name: str, handle: str) -> bool:
     """Whether the method names a handle: one without sparsity does not prune, one without ranking has no scores."""
     return handle in inspect.signature(load(name)).parameters
+
+
+def ranking(name: str, control: str) -> SignedRanking:
+    """Which scores a method keeps under a control: the highest where its ranking knows nothing of it."""
+    asked: SignedRanking = CONTROLLED.get(control, "score")
+    known = inspect.signature(load(name)).parameters.get("ranking")
+    return asked if known and asked in get_args(known.annotation) else "score"
 
 
 @cache

@@ -1,6 +1,7 @@
 """Controls: what is left of a method once its mask is shuffled, its weights drawn anew or its ranking turned round.
 
-Frankle, Dziugaite, Roy & Carbin 2021 (arXiv 2009.08576), section 5. Inverted and absolute rankings are `Ranking`s.
+Frankle, Dziugaite, Roy & Carbin 2021 (arXiv 2009.08576), section 5. Inverted and absolute rankings are
+`SignedRanking`s.
 """
 
 import torch

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from study.cell import Augment, Count, Positive, PositiveCount
 from study.data import Examples
 from study.lineage import mask_step
-from study.methods.masks import Mask, Ranking
+from study.methods.masks import Mask, SignedRanking
 from study.methods.scoring import (
     Batch,
     BatchNorm,
@@ -48,7 +48,7 @@ def grasp(
     examples: Examples | Sequence[Batch],
     sparsity: float,
     seed: int,
-    ranking: Ranking = "score",
+    ranking: SignedRanking = "score",
     *,
     scoring_examples: Count = 0,
     examples_per_class: Count = 10,

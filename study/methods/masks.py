@@ -15,8 +15,11 @@ Mask = dict[str, Tensor]
 Layers = Mapping[str, Sequence[int]]
 """Name of a prunable weight -> its shape, in the network's order, the output layer last."""
 
-Ranking = Literal["score", "inverted", "absolute"]
-"""Keep the highest scores; or, as controls (Frankle et al. 2021), the lowest, or the highest magnitudes of scores."""
+Ranking = Literal["score", "inverted"]
+"""Keep the highest scores; or, as a control (Frankle et al. 2021), the lowest."""
+
+SignedRanking = Literal["score", "inverted", "absolute"]
+"""The same of scores that have signs; or, as another control, keep those of the highest magnitudes."""
 
 
 Scope = Literal["global", "layer"]
@@ -43,7 +46,10 @@ def kept_in_scope(layers: Layers, sparsity: float, scope: Scope) -> int | dict[s
 
 
 def keep_top(
-    scores: Mapping[str, Tensor], kept: int, ranking: Ranking = "score", within: Mapping[str, Tensor] | None = None
+    scores: Mapping[str, Tensor],
+    kept: int,
+    ranking: SignedRanking = "score",
+    within: Mapping[str, Tensor] | None = None,
 ) -> Mask:
     """Keep the `kept` highest scores over all layers together, among the weights of the mask `within` if given.
 

@@ -14,7 +14,7 @@ from study.cell import Augment, Init
 from study.data import Examples
 from study.data.augment import augmentation
 from study.errors import StudyError
-from study.methods.masks import Mask, Ranking, keep_top, kept_count
+from study.methods.masks import Mask, SignedRanking, keep_top, kept_count
 from study.models import prunable
 
 BatchNorm = Literal["train", "eval"]
@@ -95,7 +95,7 @@ def summed(terms: Iterable[Sequence[Tensor]]) -> list[Tensor]:
 
 
 def prune_in_rounds(
-    weights: Weights, sparsity: float, rounds: int, ranking: Ranking, score: Callable[[Weights], Sequence[Tensor]]
+    weights: Weights, sparsity: float, rounds: int, ranking: SignedRanking, score: Callable[[Weights], Sequence[Tensor]]
 ) -> Mask:
     """Score, keep the highest, and again among those kept, each round keeping the same fraction.
 
