@@ -1,6 +1,8 @@
-"""Memory that runs out: packs are halved, and a training that is too large alone fails with one sentence."""
+"""Memory is kept for what comes next; where it runs out packs are halved, and a training that is too large alone fails
+with one sentence."""
 
 import multiprocessing
+import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -96,6 +98,23 @@ except Exception as error:
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's ways are its own")
+@pytest.mark.parametrize(("kept", "faulted"), [("", True), ("memory.keep(); ", False)])
+def test_large_tensors_are_made_of_memory_that_was_kept(kept: str, faulted: bool) -> None:
+    code = f"""
+import resource, torch
+from study.training import memory
+{kept}faults = []
+for _ in range(20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones({40 * 2**20 // 4})
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(faults[-1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert (int(done.stdout) > 100) == faulted, done.stderr
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), ValueError("memory"), OSError(28, "No space"), KeyError("a")])

@@ -19,6 +19,7 @@ from study.data import Examples, Split
 from study.data.arrays import Arrays, Part
 from study.methods.snip import snip
 from study.models import prunable
+from study.training import memory
 from study.training.engines import AnyEngine, choose
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Engine, Task
@@ -69,6 +70,7 @@ def run(output: Path, rounds: int, seconds: float, evaluated: int) -> None:
 
 def measure(case: Case, rounds: int, seconds: float, evaluated: int) -> list[Row]:
     """A row for each engine: each measurement trains for so many CPU seconds."""
+    memory.keep()
     cell = composed(f"model={case.model}", f"recipe={case.recipe}", f"dataset={case.dataset}")
     task = prepared(cell, case.sparsity, images(case.dataset, evaluated))
     auto = choose("auto", task)

@@ -62,6 +62,7 @@ def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cl
     all processes alike are the driver's to answer.
     """
     torch.set_num_threads(1)
+    memory.keep()
     meter.start(cluster.device, cluster.core_watts, cluster.workers)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
