@@ -159,10 +159,10 @@ def _forward(name: str, family: str, dataset: str, size: int) -> int:
     return sum(flops(network, shape.inputs).values())
 
 
-def _network_flops(network: str) -> int:
+def _network_flops(network: str, dataset: str) -> int:
     """The same for a network of the benchmark, on the data that it runs on."""
     family = OmegaConf.load(ROOT / "conf" / "model" / f"{network}.yaml").family
-    return _forward(network, family, "cifar10" if network.startswith("conv") else "mnist", 0)
+    return _forward(network, family, dataset, 0)
 
 
 def plan_of(experiment: str) -> Plan:

@@ -54,22 +54,27 @@ class Task:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds an example, to train on it and to evaluate it, by density: first quartile, median, third quartile."""
+    """Seconds an example, to train on it and to evaluate it, by density: first quartile, median, third quartile.
 
+    `forward` are the operations of that example, as in Task.
+    """
+
+    forward: int
     training: Mapping[float, Range]
     evaluation: Mapping[float, Range]
 
     def seconds(self, task: Task, end: str) -> float:
-        """CPU seconds of a task, at the quartile `end`, interpolated between densities."""
-        return sum(
+        """CPU seconds of a task, at the quartile `end`: interpolated between densities, in proportion to operations."""
+        as_measured = sum(
             count * float(np.interp(task.density, list(by), [getattr(one, end) for one in by.values()]))
             for count, by in ((task.trained, self.training), (task.evaluated, self.evaluation))
         )
+        return as_measured * task.forward / self.forward
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Speeds of the networks that were measured, and the rate of dense kernels, FLOP/s, for all others."""
+    """Speeds of the networks that were measured, and for all others the rate of dense kernels on these, FLOP/s."""
 
     speeds: Mapping[str, Speed]
     rate: Range
@@ -98,8 +103,8 @@ def _on_a_core(task: Task, measured: Benchmark, end: str) -> float:
     return task.operations / rate
 
 
-def read_benchmark(forward: Callable[[str], int], folder: Path = BENCHMARKS) -> Benchmark:
-    """The benchmark of the engines, by network and density, and the rates of its dense engine.
+def read_benchmark(forward: Callable[[str, str], int], folder: Path = BENCHMARKS) -> Benchmark:
+    """The benchmark of the engines, by network and density, and the rates of its dense engine, one a network.
 
     Of each network the engine that the study takes counts ("auto"). One that was not measured dense has the dense
     engine there, whose speed owes nothing to a mask.
@@ -110,23 +115,27 @@ def read_benchmark(forward: Callable[[str], int], folder: Path = BENCHMARKS) -> 
         for row in json.loads((folder / f"{name}.json").read_text())["tables"][table]
     ]
     points: dict[str, dict[float, list[tuple[Range, Range]]]] = defaultdict(lambda: defaultdict(list))
-    rates = []
+    rates: dict[str, list[float]] = defaultdict(list)
+    operations = {}
     for row in rows:
         each = _each(row, "iteration, ms", row["batch"]), _each(row, "evaluation, ms", EVALUATED)
         if row["chosen"]:
             points[row["network"]][1 - row["sparsity, %"] / 100].append(each)
+        operations[row["network"]] = forward(row["network"], row["dataset"])
         if row["engine"] == "dense":
-            rates.append(work.training(forward(row["network"]), 1) / each[0].mid)
+            rates[row["network"]].append(work.training(operations[row["network"]], 1) / each[0].mid)
             if row["sparsity, %"] > 0 and not _has_dense(rows, row["network"]):
                 points[row["network"]][1.0].append(each)
     speeds = {}
     for network, by_density in points.items():
         by = {at: by_density[at] for at in sorted(by_density)}
         speeds[network] = Speed(
+            operations[network],
             {at: _middle([training for training, _ in found]) for at, found in by.items()},
             {at: _middle([evaluation for _, evaluation in found]) for at, found in by.items()},
         )
-    return Benchmark(speeds, Range(low=min(rates), mid=median(rates), high=max(rates)))
+    of_networks = [median(found) for found in rates.values()]
+    return Benchmark(speeds, Range(low=min(of_networks), mid=median(of_networks), high=max(of_networks)))
 
 
 def assumptions(region: Region) -> list[str]:
@@ -136,8 +145,9 @@ def assumptions(region: Region) -> list[str]:
         "scoring and loading of data are not",
         "GPUs: dense kernels at the utilisation below, at thermal design power all the time; a network whose step is "
         f"shorter than {1000 * SMALL_STEP:g} ms at that rate waits on launches, and takes longer than told",
-        "a core: what the benchmark measured of the same network at the same sparsity; networks not in it at the rate "
-        "of its dense engine, whatever the sparsity",
+        "a core: what the benchmark measured of the same network at the same sparsity, larger images in proportion to "
+        "operations; networks not in it at the median rate of its networks on the dense engine (low, high: fastest, "
+        "slowest), whatever the sparsity",
     ]
     for one in hardware():
         sources = ", ".join(f"{what}: {source}" for what, source in one.sources.items())

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from study.cell import Cell
 from study.config import Run
 from study.record import Record
+from study.training.names import Point
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +18,6 @@ RECORD = "record.json"
 """The record among a run's files: scripts/import_wandb.py brings it back."""
 
 UNTOLD = {"curves", "prunable", "kept", "effective"}
-
-Point = Mapping[str, int | float | None]
 
 
 class Tracker:

@@ -34,28 +34,34 @@ def test_a_gpu_takes_operations_by_peak_and_utilisation() -> None:
 
 
 def test_a_core_goes_by_the_benchmark_between_densities() -> None:
-    """Halfway between 1 and 3 microseconds an example of training, and between none and 2 of evaluation."""
+    """Halfway between 1 and 3 microseconds an example of training, and between none and 2 of evaluation; the task's
+    examples take half the operations of the benchmark's in the second case."""
     core = Hardware(name="core", tdp=4, price=FREE, sources={})
-    speed = Speed({0.0: every(1e-6), 0.2: every(3e-6)}, {0.0: every(0), 0.2: every(2e-6)})
-    assert project([TASK], core, Benchmark({"net": speed}, NONE.rate)).mid == pytest.approx(0.02 + 0.03)
+    by_density = {0.0: every(1e-6), 0.2: every(3e-6)}, {0.0: every(0), 0.2: every(2e-6)}
+    for forward, seconds in ((TASK.forward, 0.02 + 0.03), (2 * TASK.forward, 0.025)):
+        measured = Benchmark({"net": Speed(forward, *by_density)}, NONE.rate)
+        assert project([TASK], core, measured).mid == pytest.approx(seconds)
     assert project([TASK], core, NONE).mid == pytest.approx(6e7 / 2e9)
     assert project([TASK], core, NONE).low == pytest.approx(6e7 / 4e9)
 
 
 def test_the_benchmark_is_read_as_it_was_written(tmp_path: Path) -> None:
-    def row(sparsity: float, engine: str, chosen: str, milliseconds: float) -> dict[str, Any]:
-        named = {"network": "net", "batch": 10, "sparsity, %": sparsity, "engine": engine, "chosen": chosen}
+    def row(sparsity: float, engine: str, chosen: str, milliseconds: float, network: str = "net") -> dict[str, Any]:
+        named = {"network": network, "dataset": "mnist", "batch": 10}
+        named |= {"sparsity, %": sparsity, "engine": engine, "chosen": chosen}
         times = {f"iteration, ms{end}": milliseconds for end in ("", " q1", " q3")}
         return named | times | {f"evaluation, ms{end}": 15.0 for end in ("", " q1", " q3")}
 
     rows = [row(90, "dense", "", 30.0), row(90, "sparse", "auto", 10.0)]
+    rows += [row(98, "dense", "auto", 15.0, "other"), row(98, "dense", "auto", 7.5, "third")]
     (tmp_path / "engines.json").write_text(json.dumps({"tables": {"Engines": rows}}))
     (tmp_path / "growth.json").write_text(json.dumps({"tables": {"Sparsity": []}}))
-    found = read_benchmark(lambda _: 1000, tmp_path)
+    found = read_benchmark(lambda network, dataset: 1000, tmp_path)
     training = {round(at, 3): one.mid for at, one in found.speeds["net"].training.items()}
     assert training == pytest.approx({0.1: 1e-3, 1.0: 3e-3})  # an example of ten; dense by the dense engine
+    assert found.speeds["net"].forward == 1000
     assert found.speeds["net"].evaluation[1.0].mid == pytest.approx(1e-6)
-    assert found.rate.mid == pytest.approx(3000 / 3e-3)
+    assert [found.rate.low, found.rate.mid, found.rate.high] == pytest.approx([1e6, 2e6, 4e6])
 
 
 def test_the_quickstart_s_work_by_hand() -> None:

@@ -21,6 +21,7 @@ from study.methods.snip import snip
 from study.models import prunable
 from study.training import memory
 from study.training.engines import AnyEngine, choose
+from study.training.engines.chain import is_chain
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Engine, Task
 from study.training.engines.sparse import Sparse
@@ -44,7 +45,9 @@ class Case:
 CASES = [
     *(Case("lenet_300_100", "lth_lenet", sparsity) for sparsity in (None, 0.9, 0.95, 0.98, 0.99)),
     Case("lenet_5_caffe", "snip_mnist", 0.98),
-    Case("conv_2", "lth_conv_2", 0.95, "cifar10"),
+    *(Case(conv, f"lth_{conv}", 0.95, "cifar10") for conv in ("conv_2", "conv_4", "conv_6")),
+    Case("resnet_20", "grasp_cifar_resnet", 0.98, "cifar10"),
+    Case("vgg_19", "grasp_cifar_vgg", 0.98, "cifar10"),
     Case("gru_s", "snip_mnist", 0.95),
     Case("lstm_s", "snip_mnist", 0.95),
 ]
@@ -63,7 +66,7 @@ def run(output: Path, rounds: int, seconds: float, evaluated: int) -> None:
         f"An evaluation is of {evaluated:,} images, a third for validation and two for test; its share is of the "
         f"training between two, {BETWEEN_EVALUATIONS} iterations.",
         'Drawing of batches is included. "auto" marks the engine that cluster.engine=auto takes.',
-        "Conv-2 trains on random pixels of CIFAR-10's shape.",
+        "What trains on cifar10 has random pixels of its shape.",
     ]
     write(output, "engines", "Engines: CPU time of a training iteration and of an evaluation", {"Engines": rows}, notes)
 
@@ -74,7 +77,7 @@ def measure(case: Case, rounds: int, seconds: float, evaluated: int) -> list[Row
     cell = composed(f"model={case.model}", f"recipe={case.recipe}", f"dataset={case.dataset}")
     task = prepared(cell, case.sparsity, images(case.dataset, evaluated))
     auto = choose("auto", task)
-    running = {engine: start(engine, task) for engine in (Dense, Sparse)}
+    running = {engine: start(engine, task) for engine in ((Dense, Sparse) if is_chain(task.network) else (Dense,))}
     steps: dict[type[Engine], Callable[[], float]] = {}
     for engine, one in running.items():
         advance = partial(seconds_an_iteration, one, task)
@@ -89,9 +92,10 @@ def measure(case: Case, rounds: int, seconds: float, evaluated: int) -> list[Row
         iteration = summary([1000 * value for value in trainings[engine]], "iteration, ms")
         evaluation = summary([1000 * value for value in evaluations[engine]], "evaluation, ms")
         share = evaluation["evaluation, ms"] / (BETWEEN_EVALUATIONS * iteration["iteration, ms"])
-        name = {"network": case.model, "batch": cell.recipe.batch_size, "optimizer": cell.recipe.optimizer}
+        name = {"network": case.model, "dataset": case.dataset}
+        trained = {"batch": cell.recipe.batch_size, "optimizer": cell.recipe.optimizer}
         chosen = "auto" if engine is auto else ""
-        named = {**name, "sparsity, %": _percent(case.sparsity), "engine": engine.__name__.lower(), "chosen": chosen}
+        named = {**name, **trained, "sparsity, %": _percent(case.sparsity), "engine": engine.__name__.lower(), "chosen": chosen}
         rows.append({**named, **iteration, **evaluation, "evaluation / training": share})
     for row in rows:
         row["dense engine / this"] = rows[0]["iteration, ms"] / row["iteration, ms"]

@@ -11,7 +11,7 @@ from typing import Any
 from study.config import Cluster
 from study.execute import forkserver
 from study.lineage import Node
-from study.training.loop import Point
+from study.training.names import Point
 
 
 class WorkerDied(Exception):

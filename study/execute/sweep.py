@@ -21,7 +21,7 @@ from study.standing import Standing, standing
 from study.store import Store
 from study.terminal import Display
 from study.tracking import Tracker
-from study.training.loop import Point
+from study.training.names import Point
 
 POLL_SECONDS = 0.25
 LEFTOVER_SECONDS = 3600.0

@@ -40,7 +40,8 @@ from study.training.engines.engine import Runner, Task
 from study.training.engines.packed import Packed
 from study.training.engines.sparse import Sparse, compile_kernels
 from study.training.engines.streams import fastest
-from study.training.loop import Outcome, Point, Snapshot, Snapshots, timed, train
+from study.training.loop import Outcome, Snapshot, Snapshots, timed, train
+from study.training.names import Point
 
 OUT_OF_MEMORY = "memory ran out with this training alone: lower cluster.workers, or choose a machine with more"
 

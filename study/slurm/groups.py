@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from scipy.cluster.hierarchy import DisjointSet
-
 from study.cell import Cell
 from study.config import Slurm
 from study.lineage import Node
@@ -51,6 +49,8 @@ def group(cells: Sequence[PlannedCell], missing: Mapping[str, Node], speeds: Spe
 
 def _sharing(cells: Sequence[PlannedCell], missing: Mapping[str, Node]) -> list[list[PlannedCell]]:
     """The cells in parts that share no missing training."""
+    from scipy.cluster.hierarchy import DisjointSet  # here: it takes long to import
+
     sets = DisjointSet(planned.cell.id for planned in cells)
     for planned in cells:
         for node in planned.trainings:

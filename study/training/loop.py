@@ -14,13 +14,10 @@ from study.energy import meter
 from study.energy.meter import Spent
 from study.seeding import stream
 from study.training.engines.engine import STRETCH, Evaluation, Runner, State, Task
+from study.training.names import Point
 
 STRETCH_SECONDS = 1.0
 """About how long an engine is left alone."""
-
-
-Point = dict[str, int | float | None]
-"""One evaluation, by the names of `Curves`."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What the engines and precisions are called: for those who choose them, without what the engines import."""
+"""Names of the training's: for those who choose engines or pass on what was measured, without what engines import."""
 
 from typing import Literal
 
@@ -7,3 +7,6 @@ Engine = Literal["auto", "dense", "sparse", "packed"]
 
 Precision = Literal["float32", "tf32", "bf16"]
 """Of products and convolutions; weights and sums are float32. tf32 and bf16 are for GPUs."""
+
+Point = dict[str, int | float | None]
+"""One evaluation, by the names of `study.training.loop.Curves`."""
