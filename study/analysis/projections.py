@@ -61,8 +61,8 @@ def section() -> list[str]:
         "of small networks are shorter than a GPU's launches, so their figures on GPUs are lower bounds.",
         markdown(pd.DataFrame(rows)),
         "Predicted from the benchmark of the engines, for the trainings that the published records rest on, which "
-        "earlier and slower engines ran in part: their ratio is then below 1. Networks that it lacks, as ResNet-32, are "
-        "predicted at the rate of torch's dense kernels, whatever the sparsity.",
+        "earlier and slower engines ran in part: their ratio is then below 1. Networks that it lacks, as ResNet-32, "
+        "are predicted at the rate of torch's dense kernels, whatever the sparsity.",
         markdown(validated),
     ]
 
