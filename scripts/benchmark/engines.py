@@ -92,10 +92,15 @@ def measure(case: Case, rounds: int, seconds: float, evaluated: int) -> list[Row
         iteration = summary([1000 * value for value in trainings[engine]], "iteration, ms")
         evaluation = summary([1000 * value for value in evaluations[engine]], "evaluation, ms")
         share = evaluation["evaluation, ms"] / (BETWEEN_EVALUATIONS * iteration["iteration, ms"])
-        name = {"network": case.model, "dataset": case.dataset}
-        trained = {"batch": cell.recipe.batch_size, "optimizer": cell.recipe.optimizer}
-        chosen = "auto" if engine is auto else ""
-        named = {**name, **trained, "sparsity, %": _percent(case.sparsity), "engine": engine.__name__.lower(), "chosen": chosen}
+        named = {
+            "network": case.model,
+            "dataset": case.dataset,
+            "batch": cell.recipe.batch_size,
+            "optimizer": cell.recipe.optimizer,
+            "sparsity, %": _percent(case.sparsity),
+            "engine": engine.__name__.lower(),
+            "chosen": "auto" if engine is auto else "",
+        }
         rows.append({**named, **iteration, **evaluation, "evaluation / training": share})
     for row in rows:
         row["dense engine / this"] = rows[0]["iteration, ms"] / row["iteration, ms"]
