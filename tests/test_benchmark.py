@@ -17,7 +17,7 @@ def test_engines(tmp_path: Path) -> None:
     assert {"date", "hardware", "load average", "versions", "git"} <= content["circumstances"].keys()
     rows = content["tables"]["Engines"]
     assert {row["engine"] for row in rows} == {"dense", "sparse"}
-    assert sum(row["chosen"] == "auto" for row in rows) == len(rows) / 2 == 9
+    assert sum(row["chosen"] == "auto" for row in rows) == len(rows) / 2 == 13
     assert all(row[name] > 0 for row in rows for name in row if name.endswith(("ms", "/ training", "/ this")))
     assert "lenet_300_100" in (tmp_path / "engines.md").read_text()
 
