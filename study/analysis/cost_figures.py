@@ -8,12 +8,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from study.analysis.cost import BASES
 from study.analysis.cost_tables import known, summary
 from study.analysis.drawing import Panel, ticks
-from study.analysis.figures import EXAMPLES, seeds
+from study.analysis.figures import EXAMPLES, by_error, seeds
 from study.analysis.load import METHODS, PLAIN, rank
 
 MARKERS = "osD^vPX<>p*h"
@@ -87,8 +87,7 @@ def _pareto(table: pd.DataFrame, look: Look, axes: Axes) -> None:
     axes.plot(
         front["joules"], front["accuracy"], color="0.4", drawstyle="steps-post", linestyle=":", label="Pareto front"
     )
-    worth = table[table["accuracy"] > table["accuracy"].max() - 10]["accuracy"]
-    axes.set_ylim(worth.min() - 0.3, worth.max() + 0.3)
+    by_error(axes, table["accuracy"])
     axes.set(xlabel="energy in all, J", ylabel="test accuracy, %", xscale="log")
     _plain(axes.xaxis)
 
@@ -148,6 +147,7 @@ def _against_remaining(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _plain(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(subs=(1, 3)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 3)) if high > 9 * low else MaxNLocator(4))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

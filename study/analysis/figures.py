@@ -269,10 +269,10 @@ def _against_remaining(cells: pd.DataFrame, measure: str, spread: str, order: li
     axes.invert_xaxis()
     ticks(axes, list(pruned["remaining"].unique()))
     if measure.endswith("test_accuracy"):
-        _by_error(axes, cells[measure])
+        by_error(axes, cells[measure])
 
 
-def _by_error(axes: Axes, accuracies: "pd.Series[float]") -> None:
+def by_error(axes: Axes, accuracies: "pd.Series[float]") -> None:
     """A vertical axis of accuracy, logarithmic in the error: 98 and 97 % can be told apart, and so can 90 and 70 %."""
     axes.set_yscale("function", functions=(_log_error, _from_log_error))
     low, high = _limits(accuracies)
