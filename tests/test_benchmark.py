@@ -23,11 +23,12 @@ def test_engines(tmp_path: Path) -> None:
 
 
 def test_gpu_on_a_cpu(tmp_path: Path) -> None:
-    small = ["--device", "cpu", "--seconds", "0.001", "--models", "lenet_300_100"]
+    small = ["--device", "cpu", "--seconds", "0.001", "--models", "lenet_300_100", "--replicas", "4"]
     command = [sys.executable, "-m", "scripts.benchmark", "gpu", *small, "--output", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, check=True, timeout=300)
     rows = json.loads((tmp_path / "gpu.json").read_text())["tables"]["Networks"]
-    assert [(row["as"], row["replicas"]) for row in rows[:3]] == [("plain loop", 1), ("eager", 1), ("graph", 1)]
+    alone, side_by_side = [("plain loop", 1), ("eager", 1), ("graph", 1)], [("packed", 4), ("streams", 4)]
+    assert [(row["as"], row["replicas"]) for row in rows] == alone + side_by_side
     assert all(row["replica-iterations / s"] > 0 for row in rows)
     assert all(row["J / replica-iteration"] is None for row in rows)
 

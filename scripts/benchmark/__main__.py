@@ -49,6 +49,7 @@ def main() -> None:
     gpu.add_argument("--device", default="cuda", help="torch's name (default cuda)")
     gpu.add_argument("--seconds", type=float, default=2.0, help="time of one measurement (default 2)")
     gpu.add_argument("--models", nargs="*", help="of the cases' (default all)")
+    gpu.add_argument("--replicas", type=int, default=256, help="at most so many side by side (default 256)")
 
     add("readme", "The README's tables of speeds, from results/benchmarks.")
 

@@ -41,11 +41,11 @@ TRAINING_IS_FORWARD = 3
 """A backward pass takes twice a forward's operations."""
 
 
-def run(output: Path, device: str, seconds: float, models: list[str] | None) -> None:
+def run(output: Path, device: str, seconds: float, models: list[str] | None, replicas: int) -> None:
     """Measure every case and write the table."""
     rows = []
     for model in models or CASES:
-        for row in measure(model, torch.device(device), seconds):
+        for row in measure(model, torch.device(device), seconds, replicas):
             rows.append(row)
             print(", ".join(f"{name} {value}" for name, value in row.items() if value is not None), flush=True)
     described = torch.cuda.get_device_name() if device.startswith("cuda") else "a CPU, for want of a GPU"
@@ -60,8 +60,8 @@ def run(output: Path, device: str, seconds: float, models: list[str] | None) -> 
     write(output, "gpu", "Replica-iterations a second on a GPU", {"Networks": rows}, notes)
 
 
-def measure(model: str, device: torch.device, seconds: float) -> Iterator[Row]:
-    """A row for the plain loop, and for each engine, pack size and precision."""
+def measure(model: str, device: torch.device, seconds: float, most: int) -> Iterator[Row]:
+    """A row for the plain loop, and for each engine, pack size up to the most, and precision."""
     recipe, dataset, sizes = CASES[model]
     cell = composed(f"model={model}", f"recipe={recipe}", f"dataset={dataset}")
     task = prepared(cell, SPARSITY, images(dataset))
@@ -73,7 +73,12 @@ def measure(model: str, device: torch.device, seconds: float) -> Iterator[Row]:
         with computing_in(precision, device):
             floor = operations * task.recipe.batch_size / _operations_a_second(device)
             ways = [("eager", Dense, 1), ("graph", Packed, 1)]
-            ways += [way for size in sizes[1:] for way in (("packed", Packed, size), ("streams", Streams, size))]
+            ways += [
+                way
+                for size in sizes[1:]
+                if size <= most
+                for way in (("packed", Packed, size), ("streams", Streams, size))
+            ]
             for name, way, size in ways:
                 with suppress(torch.OutOfMemoryError):
                     engine = way(_replicas(task, size))
