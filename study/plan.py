@@ -1,5 +1,6 @@
 """What a sweep needs, what it has, what it lacks. Planning trains nothing and computes no mask."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -87,6 +88,14 @@ class Plan:
         """The trainings that unrecorded cells rest on and the store lacks, each after those it needs."""
         wanted = {node.id: node for p in self.cells if p.cell.id not in recorded for node in p.trainings}
         return {training: node for training, node in wanted.items() if not store.has_training(training)}
+
+
+def needs(missing: Mapping[str, Node]) -> dict[str, list[str]]:
+    """For each of some trainings, those among the others that it waits for."""
+    return {
+        training: [earlier.id for earlier in node.trainings() if earlier.id in missing and earlier.id != training]
+        for training, node in missing.items()
+    }
 
 
 Kind = tuple[str, str, int]

@@ -12,7 +12,7 @@ import numpy as np
 
 from study.errors import Damaged
 from study.lineage import Node
-from study.plan import Kind, Plan, density, iterations, kind
+from study.plan import Kind, Plan, density, iterations, kind, needs
 from study.record import Cost, Record, read_folder
 from study.store import Store
 
@@ -52,6 +52,8 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
     missing = plan.missing(store, recorded)
     measured, measured_on = _known(plan, store, published) if missing else ([], None)
     speeds = _speeds(measured, lambda cost: cost.wall, mean)
+    each = {training: expected(node, speeds) for training, node in missing.items()}
+    known = {training: seconds for training, seconds in each.items() if seconds is not None}
     ends = [_work_left(missing, _speeds(measured, lambda cost: cost.joules, of)) for of in (min, mean, max)]
     return Standing(
         cells=len(plan.cells),
@@ -60,7 +62,7 @@ def standing(plan: Plan, store: Store, recorded: set[str], workers: int, publish
         trainings=len(plan.trainings),
         running=sum(store.is_leased(training) for training in missing),
         missing=len(missing),
-        seconds_left=_seconds_left(missing, speeds, workers),
+        seconds_left=spread(needs(missing), known, workers) if len(known) == len(missing) else None,
         joules_left=None if ends[1] is None else (ends[0] or 0.0, ends[1], ends[2] or 0.0),
         measured_on=measured_on,
     )
@@ -78,6 +80,16 @@ def expected(training: Node, speeds: Speeds) -> float | None:
     by_density = speeds[kind(training)]
     each = np.interp(density(training), list(by_density), list(by_density.values()))
     return float(each) * iterations(training)
+
+
+def spread(waiting: Mapping[str, list[str]], each: Mapping[str, float], workers: int) -> float:
+    """Seconds for all, given those for each: spread over the workers, no less than the longest chain of trainings that
+    wait for each other. `waiting` lists each training after those it needs; one for which no seconds are given is done.
+    """
+    chains: dict[str, float] = {}
+    for training, earlier in waiting.items():
+        chains[training] = each.get(training, 0.0) + max((chains[one] for one in earlier), default=0.0)
+    return max([sum(each.values()) / workers, *chains.values()])
 
 
 def _known(plan: Plan, store: Store, published: Path) -> tuple[Measured, str | None]:
@@ -117,17 +129,3 @@ def _work_left(missing: Mapping[str, Node], speeds: Speeds) -> float | None:
     """Of all missing trainings; None where one is of a kind that was not measured, or none is missing."""
     each = [expected(node, speeds) for node in missing.values()]
     return sum(filter(None, each)) if each and None not in each else None
-
-
-def _seconds_left(missing: Mapping[str, Node], speeds: Speeds, workers: int) -> float | None:
-    """The larger of all work spread over the workers and the longest chain of trainings that wait for each other."""
-    total = 0.0
-    chains: dict[str, float] = {}
-    for training, node in missing.items():
-        own = expected(node, speeds)
-        if own is None:
-            return None
-        before = (chains.get(earlier.id, 0.0) for earlier in node.trainings())
-        chains[training] = own + max(before, default=0.0)
-        total += own
-    return max([total / workers, *chains.values()])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from study.energy.units import kwh
 from study.record import Cost, Record
@@ -82,22 +82,26 @@ class Display:
             self.note(f"{counted(len(records))} recorded in {folder}, after {duration(seconds)}")
 
     @contextmanager
-    def progress(self, iterations: int) -> Iterator[Callable[[int, str], None]]:
-        """Show how far `iterations` of training are done. The block is given a function to tell it, with a caption."""
-        if self.console.is_terminal:
-            columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), TextColumn("left"))
-            with Progress(*columns, console=self.console, speed_estimate_period=120) as bars:
-                task = bars.add_task("starting", total=iterations)
-                yield lambda done, caption: bars.update(task, completed=done, description=caption)
-            return
-        begun = shown = time.monotonic()
+    def progress(self, iterations: int) -> Iterator[Callable[[int, str, float | None], None]]:
+        """Show how far `iterations` of training are done. The block is given a function to tell it, with a caption and
+        the seconds left where they are known.
+        """
 
-        def line(done: int, caption: str) -> None:
+        def told(caption: str, seconds: float | None) -> str:
+            return caption if seconds is None else f"{caption}, {duration(seconds)} left"
+
+        if self.console.is_terminal:
+            with Progress(BarColumn(), TextColumn("{task.description}"), console=self.console) as bars:
+                task = bars.add_task("starting", total=iterations)
+                yield lambda done, caption, left: bars.update(task, completed=done, description=told(caption, left))
+            return
+        shown = time.monotonic()
+
+        def line(done: int, caption: str, left: float | None) -> None:
             nonlocal shown
-            now = time.monotonic()
-            if now - shown >= PLAIN_INTERVAL_SECONDS and done:
-                shown = now
-                self.note(f"{caption}, {duration((now - begun) / done * (iterations - done))} left")
+            if time.monotonic() - shown >= PLAIN_INTERVAL_SECONDS and done:
+                shown = time.monotonic()
+                self.note(told(caption, left))
 
         yield line
 

@@ -20,7 +20,7 @@ class WorkerDied(Exception):
 
 @dataclass
 class Worker:
-    """One worker process. `reported` is a shared integer, the iterations done of the training in hand."""
+    """One worker process. `reported` is a shared integer, the iterations done of its pack's trainings, summed."""
 
     process: BaseProcess
     connection: Connection
@@ -75,9 +75,9 @@ class Pool:
         return sum(one.pack is not None for one in self._workers)
 
     @property
-    def iterations(self) -> int:
-        """Iterations done of the trainings in hand, over all workers."""
-        return sum(one.reported.value for one in self._workers)
+    def in_hand(self) -> list[tuple[list[Node], int]]:
+        """The packs that were given out, each with the iterations done of its trainings, summed."""
+        return [(one.pack, one.reported.value) for one in self._workers if one.pack is not None]
 
     def submit(self, pack: list[Node]) -> None:
         """Give a pack to a free worker. One that is dead is found out by `wait`."""

@@ -9,7 +9,7 @@ from itertools import count
 from study.errors import StudyError
 from study.execute.pool import Finished, WorkerDied
 from study.lineage import Node
-from study.plan import companions
+from study.plan import companions, needs
 from study.store import Store
 
 LIVES = 3
@@ -22,10 +22,10 @@ class Queue:
         self.finished: set[str] = set()
         self.failures: dict[str, str] = {}
         self._missing, self._store, self._pack = missing, store, pack
-        needs = {t: [a.id for a in node.trainings() if a.id in missing and a.id != t] for t, node in missing.items()}
-        self._sorter = TopologicalSorter(needs)
+        waiting = needs(missing)
+        self._sorter = TopologicalSorter(waiting)
         self._sorter.prepare()
-        self._height = _heights(needs)
+        self._height = _heights(waiting)
         self._ready: list[tuple[int, int, str]] = []
         self._elsewhere: list[str] = []
         self._deaths: Counter[str] = Counter()
@@ -107,10 +107,10 @@ class Queue:
         heapq.heappush(self._ready, (-self._height[training], next(self._ticket), training))
 
 
-def _heights(needs: dict[str, list[str]]) -> dict[str, int]:
-    """How many trainings wait for each in a chain. `needs` lists each training after those it needs."""
-    height = dict.fromkeys(needs, 0)
-    for training, before in reversed(needs.items()):
+def _heights(waiting: dict[str, list[str]]) -> dict[str, int]:
+    """How many trainings wait for each in a chain. `waiting` lists each training after those it needs."""
+    height = dict.fromkeys(waiting, 0)
+    for training, before in reversed(waiting.items()):
         for earlier in before:
             height[earlier] = max(height[earlier], height[training] + 1)
     return height

@@ -10,6 +10,7 @@ from pathlib import Path
 from study.cell import Cell
 from study.config import Run
 from study.errors import Damaged, StudyError
+from study.execute.forecast import Forecast
 from study.execute.pool import Evaluated, Pool
 from study.execute.queue import Queue
 from study.execute.stopping import Stop, Stopped
@@ -17,7 +18,7 @@ from study.files import remove_leftovers, set_aside
 from study.lineage import Node
 from study.plan import Plan, PlannedCell, iterations, plan_cell
 from study.record import Record, read, summarise, write
-from study.standing import Standing, standing
+from study.standing import Standing, known_speeds, standing
 from study.store import Store
 from study.terminal import Display
 from study.tracking import Tracker
@@ -109,6 +110,8 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
     queue = Queue(missing, sweep.store, cluster.pack)
     size = min(cluster.workers, len(missing))
     length = {training: iterations(node) for training, node in missing.items()}
+    speeds = known_speeds(sweep.plan, sweep.store, sweep.run.published)
+    forecast = Forecast(missing, speeds, size, time.monotonic())
     pool = Pool(size, sweep.run.store, cluster)
     with pool, display.progress(sum(length.values())) as show:
         trouble: StudyError | OSError | None = None
@@ -132,7 +135,9 @@ def _run(missing: dict[str, Node], sweep: Sweep, display: Display, recorder: "Re
                 trouble = trouble or found
             cells = f"{len(sweep.records)}/{len(sweep.plan.cells)} cells"
             caption = f"{cells}, {len(queue.finished)}/{len(missing)} trainings{recorder.latest}"
-            show(sum(length[training] for training in queue.finished) + pool.iterations, caption)
+            in_hand = pool.in_hand
+            run = sum(length[training] for training in queue.finished) + sum(count for _, count in in_hand)
+            show(run, caption, forecast.seconds_left(queue.finished, in_hand, time.monotonic()))
     recorder.give_up(queue.failures)
     if trouble:
         raise trouble

@@ -58,9 +58,9 @@ def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cl
 
     What is measured on the way is told as it comes (`Points`).
 
-    `reported` is a shared integer for the iterations done of the training in hand, `stopping` one that is set for the
-    worker to checkpoint it and give it back. A worker ends with its driver. Signals that a terminal or Slurm sends to
-    all processes alike are the driver's to answer.
+    `reported` is a shared integer for the iterations done of the trainings in hand, summed; `stopping` one that is set
+    for the worker to checkpoint them and give them back. A worker ends with its driver. Signals that a terminal or
+    Slurm sends to all processes alike are the driver's to answer.
     """
     torch.set_num_threads(1)
     memory.keep()
@@ -195,7 +195,7 @@ def _run(
     tell: Callable[[Points], None],
 ) -> None:
     """Train and store, checkpointing in between. Raises StopAsked."""
-    arguments, engine = together[0].node.arguments, together[0].engine
+    arguments, engine, before = together[0].node.arguments, together[0].engine, reported.value
     if engine is Sparse:
         _compile_once(together[0])
     part = {name: arguments[name] for name in ("since", "until") if name in arguments}
@@ -208,7 +208,7 @@ def _run(
     )
 
     def after_stretch(iteration: int, snapshots: Snapshots) -> None:
-        reported.value = iteration - part.get("since", 0)
+        reported.value = before + len(together) * (iteration - part.get("since", 0))
         meter.current().read()  # counters wrap
         checkpoints.after_stretch(snapshots)
 
@@ -226,7 +226,6 @@ def _run(
         weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
         store.save_training(one.node.id, weights, _result(one, outcome, len(together)))
         store.remove_checkpoint(one.node.id)
-    reported.value = 0
 
 
 _compiled: set[str] = set()

@@ -121,16 +121,18 @@ def _wait(sweep: Sweep, display: Display) -> None:
     missing = sweep.missing
     watch = Watch(sweep, display)
     length = {training: iterations(node) for training, node in missing.items()}
-    left = list(missing)
+    left, begun = list(missing), time.monotonic()
     with Recorder(sweep, display) as recorder, display.progress(sum(length.values())) as progress:
         recorder.begin(missing)
         while sweep.unrecorded and not watch.is_over():
             for training in [training for training in left if sweep.store.has_training(training)]:
                 left.remove(training)
                 recorder.finished(training)
-            done = sum(length.values()) - sum(length[training] for training in left)
+            undone = sum(length[training] for training in left)
+            done = sum(length.values()) - undone
+            seconds = (time.monotonic() - begun) / done * undone if done else None
             trainings = f"{len(missing) - len(left)}/{len(missing)} trainings"
-            progress(done, f"{len(sweep.records)}/{len(sweep.plan.cells)} cells, {trainings}, {watch}")
+            progress(done, f"{len(sweep.records)}/{len(sweep.plan.cells)} cells, {trainings}, {watch}", seconds)
             time.sleep(POLL_SECONDS if sweep.unrecorded else 0)
     if sweep.unrecorded:
         _tell_failed(_distinct(watch.sent), display)
