@@ -1,6 +1,7 @@
 """The command: python -m study.analysis [EXPERIMENT ...]. Tables, figures, claims and the report from records alone."""
 
 import argparse
+import gc
 import sys
 import tempfile
 from pathlib import Path
@@ -58,6 +59,7 @@ def main() -> None:
         region = read_region(arguments.energy, arguments.factor)
         found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
         study = {name: load(path, *(folder / name for folder in folders)) for name, path in found.items()}
+        gc.freeze()  # statsmodels collects garbage at each call, which the records' millions of objects are not
         if arguments.claims:
             _print_claims(_judge(study)[1])
         elif arguments.verify:

@@ -2,7 +2,6 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -83,15 +82,16 @@ def load(folder: Path, *others: Path) -> pd.DataFrame:
         fits |= training_accuracy.read(place / training_accuracy.NAME)
     _validate(folder, records, grid)
     labels = _labels([record.settings for record in records] + grid)
+    keys = [mask_file.key(record) for record in records]
     found = pd.DataFrame(
         [
             {
                 **_settings(record.settings, label),
                 **_values(record),
-                "training_accuracy": 100 * fits.get(mask_file.key(record), math.nan),
-                "mask": _mask(record, masks, folder),
+                "training_accuracy": 100 * fits.get(key, math.nan),
+                "mask": _mask(record, masks.get(key), folder),
             }
-            for record, label in zip(records, labels, strict=False)
+            for record, label, key in zip(records, labels, keys, strict=False)
         ]
     )
     found = found[~(found["method"].eq(METHODS["dense"]) & found.duplicated(KEY))].reset_index(drop=True)
@@ -187,12 +187,12 @@ def _values(record: Record) -> dict[str, Any]:
     }
 
 
-def _mask(record: Record, masks: Mapping[str, Packed], folder: Path) -> dict[str, Bits] | None:
+def _mask(record: Record, packed: Packed | None, folder: Path) -> dict[str, Bits] | None:
     """The mask of a record's cell, None where it was not published. Raises StudyError where it is of another cell."""
-    if (key := mask_file.key(record)) not in masks:
+    if packed is None:
         return None
     with suppress(ValueError):
-        mask = mask_file.unpack(masks[key], record.results.prunable)
+        mask = mask_file.unpack(packed, record.results.prunable)
         if {name: int(bits.sum()) for name, bits in mask.items()} == record.results.kept:
             return mask
     raise StudyError(f"{folder}: cell {record.cell} has a mask that is not its own: publish the experiment again")
