@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from study.analysis.__main__ import PAGE, rebuild, rebuild_papers, write_page
 from study.analysis.load import load
+from study.analysis.rebuild import PAGE, rebuild, rebuild_papers, write_page
 from study.energy.carbon import read_region
 from tests.conftest import ROOT
 
