@@ -32,6 +32,7 @@ class Tracker:
         self._enabled = run.wandb.mode != "disabled"
         self._thread = ThreadPoolExecutor(1, "wandb")
         self._open: dict[str, Any] = {}
+        self._checkout: dict[str, Any] = {}
 
     def log(self, cell: Cell, points: Sequence[Point]) -> None:
         """Log what was measured in a cell's own training since it was last logged."""
@@ -75,7 +76,7 @@ class Tracker:
             shutil.rmtree(unfinished)  # of a sweep that was stopped: the curves come again, whole
         self._folder.mkdir(parents=True, exist_ok=True)
         method = settings["method"]["name"]
-        return wandb.init(
+        run = wandb.init(
             project=self._settings.project,
             entity=self._settings.entity,
             group=self._name,
@@ -88,8 +89,12 @@ class Tracker:
             config=settings,
             mode=self._settings.mode,
             dir=self._folder.parent,
-            settings=wandb.Settings(silent=True, console="off", x_save_requirements=False),
+            settings=wandb.Settings(silent=True, console="off", x_save_requirements=False, **self._checkout),
         )
+        # The first run has asked git, which takes as long as all else in starting one.
+        known = {name: getattr(run.settings, name) for name in ("git_root", "git_commit", "git_remote_url")}
+        self._checkout = {"disable_git": True, **known}
+        return run
 
     @staticmethod
     def _log(run: Any, points: Sequence[Point]) -> None:

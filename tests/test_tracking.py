@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from scripts import import_wandb
+from study import provenance
 from study.config import Cluster, Run, Wandb
 from study.errors import StudyError
 from study.record import Record, read
@@ -43,6 +44,10 @@ def points(record: Record) -> list[dict[str, Any]]:
 def entries(output: Path) -> list[dict[str, Any]]:
     """All that W&B's own reader finds in the transaction log of the only run."""
     (log,) = output.glob("wandb/offline-run-*/*.wandb")
+    return inspected(log)
+
+
+def inspected(log: Path) -> list[dict[str, Any]]:
     reader = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(log)]
     done = subprocess.run(reader, capture_output=True, text=True, check=True, env=environment())
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -73,6 +78,17 @@ def test_a_stopped_sweep_goes_on_in_one_run(record: Record, tmp_path: Path) -> N
     resumed.mirror(record, [PATH, PATH])
     resumed.close()
     assert steps(tmp_path) == record.results.curves["iteration"]
+
+
+def test_every_run_names_the_commit(record: Record, tmp_path: Path) -> None:
+    other = next(PATH.parent.glob("snip-0.9-seed0-*.json"))
+    tracked = tracker(tmp_path)
+    tracked.mirror(record, [PATH, PATH])
+    tracked.mirror(read(other), [other, other])
+    tracked.close()
+    logs = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    runs = [entry["run"] for log in logs for entry in inspected(log) if entry["type"] == "run"]
+    assert [run.get("git", {}).get("commit") for run in runs] == 2 * [provenance.git()["commit"]]
 
 
 def test_the_machine_is_measured(record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
