@@ -8,6 +8,7 @@ DATASET ?= cifar10
 OUTPUT  ?= outputs
 VENV    := .venv
 BIN     := $(VENV)/bin
+QUIET   := $(shell test -t 2 || echo --quiet)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
@@ -24,11 +25,11 @@ $(VENV)/run.stamp: requirements.txt
 		{ echo "error: $$($(PYTHON) --version) is too old, 3.11 is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "setting up $(VENV) (once; minutes where torch must be downloaded)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet -r requirements.txt
+	@$(BIN)/pip install $(QUIET) -r requirements.txt
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-dev.txt
-	@$(BIN)/pip install --quiet -r requirements-dev.txt
+	@$(BIN)/pip install $(QUIET) -r requirements-dev.txt
 	@touch $@
 
 setup: $(VENV)/run.stamp ## make the virtual environment
