@@ -193,6 +193,12 @@ PAPER_FIGURES = [
         accuracy,
     ),
     PaperFigure(
+        "wang_2020_table_2_jpeg",
+        "Wang et al. 2020, table 2, on CIFAR-10 as JPEG files and after 400 of 62,500 iterations: ResNet-32 and VGG-19",
+        ("resnet_32_jpeg", "vgg_19_jpeg"),
+        accuracy,
+    ),
+    PaperFigure(
         "common_mnist_early_stop",
         "All methods on one recipe: LeNet-300-100 on MNIST, mean ± standard deviation",
         ("common_mnist",),

@@ -27,10 +27,17 @@ def read(name: str) -> pd.DataFrame:
 
 def panels() -> list[Panel]:
     """Projected kWh by experiment and hardware; predicted over measured CPU time of those that were run."""
+    projected, validated = read("projections"), read("validation")
     return [
-        Panel("projected, from low to high", partial(_projected, read("projections")), column=4.6, slide=5.6),
-        Panel("predicted over measured", partial(_validated, read("validation"))),
+        Panel("projected, from low to high", partial(_projected, projected), *_heights(projected)),
+        Panel("predicted over measured", partial(_validated, validated), *_heights(validated)),
     ]
+
+
+def _heights(table: pd.DataFrame) -> tuple[float, float]:
+    """For a line an experiment, in a column and on a slide."""
+    lines = table["experiment"].nunique()
+    return 0.1 * lines, 0.14 * lines
 
 
 def section() -> list[str]:
@@ -86,7 +93,7 @@ def _projected(table: pd.DataFrame, axes: Axes) -> None:
             label=f"{name}, projected",
         )
     axes.set_yticks(range(len(order)), order, fontsize="xx-small")
-    axes.set(xlabel="kWh at the data centre's meter", xscale="log")
+    axes.set(xlabel="kWh at the data centre's meter", xscale="log", ylim=(-0.5, len(order) - 0.5))
 
 
 def _validated(table: pd.DataFrame, axes: Axes) -> None:
