@@ -35,10 +35,11 @@ class PaperFigure:
     of_masks: bool = False
 
     def cells(self, study: Study) -> pd.DataFrame:
-        """Measured cells of all its experiments, or those whose masks are known; empty where there are none."""
+        """Measured cells of all its experiments, or those whose masks are known; empty where they make no panel."""
         found = [study[name] for name in self.experiments if name in study]
         cells = measured(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["status", "mask"]))
-        return cells[cells["mask"].notna()] if self.of_masks else cells
+        shown = cells[cells["mask"].notna()] if self.of_masks else cells
+        return shown if shown.empty or self.panels(shown) else shown.iloc[:0]
 
 
 def caption(title: str, cells: pd.DataFrame) -> str:

@@ -50,8 +50,8 @@ def rebuild_papers(study: Study, results: Path, region: Region) -> None:
         tables.write_comparison(table, compared[table.name], results / "tables")
     for figure in figures.PAPER_FIGURES:
         cells = figure.cells(study)
-        if not cells.empty and (panels := figure.panels(cells)):
-            drawing.save(panels, results / "figures" / figure.name, figures.caption(figure.title, cells))
+        if not cells.empty:
+            drawing.save(figure.panels(cells), results / "figures" / figure.name, figures.caption(figure.title, cells))
     drawing.save(projections.panels(), results / "figures" / "projections", projections.TITLE)
     answered = answers(findings, study, region)
     write_atomically(results / REPORT, report(registry, findings, answered, compared, study).encode())
