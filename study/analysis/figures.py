@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from study.analysis import mask_figures
 from study.analysis.drawing import Panel, lines, plain_decades, ticks
-from study.analysis.load import METHODS, NO_CONTROL, measured, rank
+from study.analysis.load import DIVERGED, METHODS, NO_CONTROL, measured, rank
 from study.analysis.reference import Study, select
 
 DENSE, TICKET = METHODS["dense"], METHODS["lottery_ticket"]
@@ -43,8 +43,10 @@ class PaperFigure:
 
 
 def caption(title: str, cells: pd.DataFrame) -> str:
-    """The title, and how many seeds stand behind the figure's points."""
-    return f"{title}; {seeds(cells)}"
+    """The title, how many seeds stand behind the figure's points, and how many cells have none as they diverged."""
+    diverged = cells["status"].eq(DIVERGED)
+    gone = [f"{diverged.sum()} of {len(cells)} cells diverged, and are not shown"] if diverged.any() else []
+    return "; ".join([title, seeds(cells), *gone])
 
 
 def seeds(cells: pd.DataFrame) -> str:

@@ -58,6 +58,15 @@ def test_a_caption_tells_the_fewest_and_the_most_seeds(tmp_path: Path) -> None:
     assert figures.seeds(cells[(cells["method"] != "SNIP") | (cells["seed"] == 1)]) == "1 to 3 seeds"
 
 
+def test_a_caption_tells_what_is_not_shown(tmp_path: Path) -> None:
+    cells = cells_of("quickstart", tmp_path)
+    assert figures.caption("All", cells) == "All; 3 seeds"
+    gone = cells["status"].mask((cells["method"] == "SNIP") & (cells["seed"] == 1), "diverged")
+    assert (
+        figures.caption("All", cells.assign(status=gone)) == "All; 3 seeds; 4 of 63 cells diverged, and are not shown"
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "chosen"),
     [
