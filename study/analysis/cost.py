@@ -21,6 +21,16 @@ BASES = {
 }
 """Where energies come from, the best first."""
 
+COSTS = [
+    "finding_joules",
+    "finding_cpu",
+    "scoring_joules",
+    "training_joules",
+    "training_cpu",
+    "evaluation_joules",
+    "total_joules",
+    "total_cpu",
+]
 PHASES = ("mask", "training", "evaluation")
 GROUP = ["dataset", "model", "recipe"]
 
@@ -58,7 +68,7 @@ def of_record(record: Record) -> dict[str, object]:
     Finding is all that comes before the cell's own training: earlier trainings, and all masks. What the cell's own
     evaluations took is divided by how many there were.
     """
-    costs = record.run.costs
+    costs, hardware = record.run.costs, record.run.hardware
     if not set(record.trainings) <= set(costs):
         return {}
     *before, own = (costs[training] for training in record.trainings)
@@ -82,7 +92,7 @@ def of_record(record: Record) -> dict[str, object]:
         "costs": costs,
         "operations": _operations_left(record),
         "bytes": record.results.bytes,
-        "hardware": record.run.hardware.get("cpu", ""),
+        "processor": ", ".join(hardware[name] for name in ("gpu", "cpu") if name in hardware),
     }
 
 
@@ -90,10 +100,13 @@ def relative(cells: pd.DataFrame) -> pd.DataFrame:
     """The same cells, with costs in percent of the median dense training of their network and recipe, n seeds.
 
     `finding_cost` and `total_cost` are of the dense training with its evaluations; `training_cost` is the cell's own
-    training, without evaluations, in percent of dense ones.
+    training, without evaluations, in percent of dense ones. The costs of a network and recipe are those on one
+    processor, the one that most of its cells ran on: a cell that ran on another has none.
     """
     if "total_joules" not in cells:
         return cells.assign(finding_cost=float("nan"), training_cost=float("nan"), total_cost=float("nan"))
+    commonest = cells.groupby(GROUP)["processor"].transform(lambda names: names.mode().get(0))
+    cells = cells.assign(**cells[COSTS].where(cells["processor"] == commonest))
     dense = cells[cells["method"].eq("dense") & cells["total_joules"].notna()]
     columns = ["total_joules", "training_joules"]
     medians = dense.groupby(GROUP)[columns].median().rename(columns=lambda name: f"dense_{name}").reset_index()

@@ -87,18 +87,24 @@ def _to_pay(extra: "pd.Series[float]", saved: "pd.Series[float]") -> "pd.Series[
 def write(cells: pd.DataFrame, path: Path, caption: str, region: Region) -> None:
     """Write PATH.md, .csv and .tex: what each network of an experiment costs, alone; the notes tell of the study."""
     table = summary(cells)
+    elsewhere = cells[cells["total_joules"].isna()]["processor"].dropna()
     alone, together = cost.shared(known(cells))
     notes = [
         f"Medians over n seeds, in brackets the least and the most. Each cell is counted as if it were alone, with all "
         f"trainings that it rests on: together {alone:,.0f} J; shared, the study took {together:,.0f} J. "
         f"In percent of the median dense training, its evaluations included; training of a dense one's, without.",
         f"Energy: {'; '.join(text for name, text in cost.BASES.items() if name in set(table['basis']))}. "
-        f"Of {', '.join(sorted(set(known(cells)['hardware'])))}.",
+        f"Of {_names(known(cells)['processor'])}."
+        + (f" Cells left out, since they ran on {_names(elsewhere)}: {len(elsewhere)}." if len(elsewhere) else ""),
         _factors(region),
         "Measured: training on the engine named, beside the theoretical share of the operations that the mask leaves.",
         "To pay: how many more trainings, or inferences, until finding the network has cost less than being dense.",
     ]
     write_texts(path, table, f"{caption}: what each network costs", [shown(table, region)], notes)
+
+
+def _names(processors: "pd.Series[str]") -> str:
+    return " and ".join(sorted(processors.unique()))
 
 
 def shown(table: pd.DataFrame, region: Region) -> pd.DataFrame:

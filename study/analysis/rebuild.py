@@ -38,7 +38,7 @@ def rebuild(experiment: str, cells: pd.DataFrame, results: Path, region: Region)
     if panels := figures.accuracy(measured(cells)):
         drawing.save(panels, results / "figures" / experiment, told)
     if len(priced := cost_tables.known(measured(cells))):
-        cost_tables.write(priced, results / "tables" / f"{experiment}_cost", experiment, region)
+        cost_tables.write(measured(cells), results / "tables" / f"{experiment}_cost", experiment, region)
         if panels := cost_figures.panels(priced):
             drawing.save(panels, results / "figures" / f"{experiment}_cost", cost_figures.caption(experiment, priced))
 

@@ -179,3 +179,21 @@ def test_what_is_saved(tmp_path: Path) -> None:
         "kg CO2e": "0.00451 (0.00451 – 0.00903)",
     }
     assert len(cost_tables.saved(cells, region, ["SNIP", "dense"], [0.5])) == 1
+
+
+def test_costs_are_of_the_processor_that_most_cells_ran_on(tmp_path: Path) -> None:
+    """Two cells ran on the abacus; that on a GPU took ten times the energy, and counts for accuracy alone."""
+    three_methods(tmp_path)
+    elsewhere = cell(3, 0.99, {"q": spent(20, 200, 105)}, method={"name": "snip"}, sparsity=0.9, seed=1)
+    run = elsewhere.run.model_copy(update={"hardware": {"cpu": "abacus", "gpu": "loom"}})
+    write(tmp_path / "mine" / "elsewhere.json", elsewhere.model_copy(update={"run": run}))
+    cells = load(tmp_path / "mine")
+    there, here = (cells[(cells["method"] == "SNIP") & (cells["seed"] == seed)].iloc[0] for seed in (1, 0))
+    assert math.isnan(there["total_joules"])
+    assert math.isnan(there["total_cost"])
+    assert there["test_accuracy"] == 99
+    assert here["total_joules"] == 32.5
+    found = row(cost_tables.summary(cells), "SNIP")
+    assert (found["n"], found["joules"]) == (1, 32.5)
+    cost_tables.write(cells, tmp_path / "cost", "mine", read_region("world", []))
+    assert "Of abacus. Cells left out, since they ran on loom, abacus: 1." in (tmp_path / "cost.md").read_text()
