@@ -29,7 +29,7 @@ from study.training.engines.weights import Array, Bias, DenseWeight, Numbers, li
 SPARSE_BELOW = {nn.Linear: 0.4, nn.Conv2d: 0.4, LSTM: 0.12, GRU: 0.4}
 """The density below which kernels over kept weights are faster than dense ones, as measured."""
 
-FEW = 2000
+FEW = 4000
 """So many weights of a linear layer are faster in kernels at any density: torch's calls alone take longer."""
 
 WORTH_IT = 0.1

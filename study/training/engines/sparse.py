@@ -58,7 +58,7 @@ class Sparse:
         def chain(width: int) -> Chain:
             return Chain(network, task.mask, sparse, self._numbers, arrays.training, width)
 
-        whole_batch = _up_to(LANES, recipe.batch_size)
+        whole_batch = _up_to(FEWEST_LANES, recipe.batch_size)
         evaluated = chain(BLOCK)
         if evaluated.takes_blocks:
             rest = _up_to(FEWEST_LANES, recipe.batch_size % BLOCK)
