@@ -1,8 +1,8 @@
 """Layers of the sparse engine: forward and backward on activations that lie feature by feature.
 
 An activation has the shape (features..., width), that of a sequence (steps, features, width): the examples of a batch
-lie side by side, padded to a multiple of FEWEST_LANES. What padding holds is never read: its derivatives are zero. `forward`
-and `backward` return arrays that their next call overwrites.
+lie side by side, padded to a multiple of FEWEST_LANES. What padding holds is never read: its derivatives are zero.
+`forward` and `backward` return arrays that their next call overwrites.
 """
 
 from abc import ABC, abstractmethod
