@@ -49,8 +49,8 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    """The processor's name. Where Linux tells its family, model and stepping, these too: a virtual machine may call
-    processors of which one is twice as fast as the other by the same name."""
+    """The processor's name. Where Linux tells its family, model and stepping, these too: virtual machines may call
+    unlike processors by one name."""
     try:
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:

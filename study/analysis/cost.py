@@ -21,16 +21,6 @@ BASES = {
 }
 """Where energies come from, the best first."""
 
-COSTS = [
-    "finding_joules",
-    "finding_cpu",
-    "scoring_joules",
-    "training_joules",
-    "training_cpu",
-    "evaluation_joules",
-    "total_joules",
-    "total_cpu",
-]
 PHASES = ("mask", "training", "evaluation")
 GROUP = ["dataset", "model", "recipe"]
 
@@ -106,7 +96,8 @@ def relative(cells: pd.DataFrame) -> pd.DataFrame:
     if "total_joules" not in cells:
         return cells.assign(finding_cost=float("nan"), training_cost=float("nan"), total_cost=float("nan"))
     commonest = cells.groupby(GROUP)["processor"].transform(lambda names: names.mode().get(0))
-    cells = cells.assign(**cells[COSTS].where(cells["processor"] == commonest))
+    spent_there = cells.filter(regex="_(joules|cpu)$").where(cells["processor"] == commonest)
+    cells = cells.assign(**spent_there)
     dense = cells[cells["method"].eq("dense") & cells["total_joules"].notna()]
     columns = ["total_joules", "training_joules"]
     medians = dense.groupby(GROUP)[columns].median().rename(columns=lambda name: f"dense_{name}").reset_index()
