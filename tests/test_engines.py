@@ -160,13 +160,35 @@ def test_relus_follow_sparse_and_dense_layers_with_and_without_biases(bias: bool
     assert_equal(*both(build, density, split(ROWS, torch.float64), SGD), tolerance=1e-10)
 
 
-@pytest.mark.parametrize("batch_size", [1, 64, 65, 100])
-def test_any_batch_size_fits(batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [1, 64, 65, 100, 270])
+@pytest.mark.parametrize("network", ["linear, sparse", "convolutions", "GRU"])
+def test_any_batch_size_fits(network: str, batch_size: int) -> None:
+    model, shape, density, _ = NETWORKS[network]
+
     def build() -> nn.Module:
-        return models.build(Model(name="lenet_5_caffe", family="lenet"), torch.Size(GREY), 4, 0).double()
+        return models.build(model, torch.Size(shape), 4, 0).double()
 
     recipe = SGD.model_copy(update={"batch_size": batch_size, "iterations": 5, "evaluate_every": 1})
-    assert_equal(*both(build, 0.1, split(GREY, torch.float64), recipe), tolerance=1e-10)
+    assert_equal(*both(build, density, split(shape, torch.float64, n=400), recipe), tolerance=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("length", "stretches", "expected"),
+    [
+        (112, 1, (16, 7)),
+        (112, 28, (16, 14)),  # 14 passes of 14 and not 12 of 16, then 4 alone
+        (272, 1, (16, 16)),  # and one alone
+        (96, 1, (32, 3)),
+        (64, 1, (64, 1)),
+        (24 * 112, 24, (64, 4)),
+    ],
+)
+def test_vectors_share_weights_so_that_these_are_read_least_often(
+    length: int, stretches: int, expected: tuple[int, int]
+) -> None:
+    lanes = sums.lanes(length)
+    size = len(lanes) * sums.FEWEST_LANES
+    assert (size, len(sums.group(lanes, stretches * length // size))) == expected
 
 
 def test_pixels_are_read_as_torch_normalises_them() -> None:

@@ -175,7 +175,7 @@ CACHED_BYTES = 32 * 2**10
 
 def _cached_channels(kernel_y: int, kernel_x: int, width: int, itemsize: int) -> int:
     """How many channels of an image fit into the cache, as far as the kernel reaches from a few positions."""
-    reach = kernel_y * (sums.GROUP * sums.LANES + (kernel_x - 1) * width) * itemsize
+    reach = kernel_y * (sums.SHARING + (kernel_x - 1) * width) * itemsize
     return max(1, CACHED_BYTES // reach)
 
 

@@ -1,20 +1,22 @@
 """Recurrent layers of the sparse engine, on sequences (steps, features, width)."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from study.training.engines import kernels
 from study.training.engines.layers import Layer
-from study.training.engines.weights import Array, Bias, Numbers, SparseWeight, linear_weight
+from study.training.engines.weights import Array, Bias, Numbers, linear_weight
 
 
 class SparseRecurrent(Layer):
     """What LSTM and GRU share: from a sequence (steps, inputs, width) to the last state (size, width).
 
-    Their weights work on the inputs of all steps at once; on the states step by step, but for the gradients.
+    All that a step needs is done at once, while what it works on lies in the cache; gradients are summed over steps.
     """
 
     parameters = True
@@ -23,27 +25,39 @@ class SparseRecurrent(Layer):
     def __init__(self, size: int, name: str, mask: Mapping[str, Tensor], numbers: Numbers, x: tuple[int, ...]) -> None:
         self._size, (self._steps, _, width) = size, x
         outputs = self.gates * size
+        weights, biases = ([f"{name}.{kind}_{of}_l0" for of in ("ih", "hh")] for kind in ("weight", "bias"))
+        self._gradients = [numbers.gradient(part) for part in weights + biases]
+        self._of_step = [np.zeros_like(gradient) for gradient in self._gradients]
 
-        def weight(part: str) -> SparseWeight:
-            values, gradients = numbers.value(f"{name}.{part}"), numbers.gradient(f"{name}.{part}")
-            return linear_weight(values, gradients, mask[f"{name}.{part}"], width, self._steps)
+        def buffer(*shape: int) -> Array:
+            return kernels.zeros((*shape, width), numbers.values.dtype)
 
-        def bias(part: str) -> Bias:
-            return Bias(numbers.value(f"{name}.{part}"), numbers.gradient(f"{name}.{part}"))
-
-        def buffer(steps: int, features: int) -> Array:
-            return kernels.zeros((steps, features, width), numbers.values.dtype)
-
-        self._on_inputs, self._on_states = weight("weight_ih_l0"), weight("weight_hh_l0")
-        self._on_state = [self._on_states.at(step, size, outputs, width) for step in range(self._steps)]
-        self._bias_inputs, self._bias_states = bias("bias_ih_l0"), bias("bias_hh_l0")
-        self._gates, self._dgates = buffer(self._steps, outputs), buffer(self._steps, outputs)
-        self._states, self._dstates = buffer(self._steps + 1, size), buffer(self._steps + 1, size)
+        self._on_inputs, self._on_states = (
+            linear_weight(numbers.value(part), gradient, mask[part], width)
+            for part, gradient in zip(weights, self._of_step, strict=False)
+        )
+        self._bias_inputs, self._bias_states = (
+            Bias(numbers.value(part), gradient) for part, gradient in zip(biases, self._of_step[2:], strict=True)
+        )
+        self._gates, self._dgates = buffer(self._steps, outputs), buffer(outputs)
+        self._states, self._dstate = buffer(self._steps + 1, size), buffer(size)
         self._dx = kernels.zeros(x, numbers.values.dtype)
 
+    def differentiate(self, dy: Array) -> None:
+        for gradient in self._gradients:
+            gradient.fill(0)
+        self._dstate[...] = dy
+        for step in reversed(range(self._steps)):
+            self._differentiate(step)
+            for gradient, of_step in zip(self._gradients, self._of_step, strict=True):
+                gradient += of_step
+
     def backward(self, dy: Array) -> Array:
-        self._on_inputs.put_transposed(self._dgates, self._dx)
         return self._dx
+
+    @abstractmethod
+    def _differentiate(self, step: int) -> None:
+        """Put a step's gradients into those `_of_step`, and derivatives in its input and in the state before it."""
 
 
 class SparseLSTM(SparseRecurrent):
@@ -53,16 +67,16 @@ class SparseLSTM(SparseRecurrent):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._cells, self._squashed = (
-            kernels.zeros(self._states.shape, self._states.dtype),
-            kernels.zeros(self._states.shape, self._states.dtype),
+        self._cells, self._squashed, self._dcell = (
+            kernels.zeros(like.shape, like.dtype) for like in (self._states, self._states, self._dstate)
         )
 
     def forward(self, x: Array) -> Array:
         self._x = x
-        self._on_inputs.put(x, self._bias_inputs.values + self._bias_states.values, self._gates)
-        for step, on_state in enumerate(self._on_state):
-            on_state.multiply(self._states, self._gates)
+        biases = self._bias_inputs.values + self._bias_states.values
+        for step in range(self._steps):
+            self._on_inputs.put(x[step], biases, self._gates[step])
+            self._on_states.multiply(self._states[step], self._gates[step])
             gates = torch.from_numpy(self._gates[step])
             gates[: 2 * self._size].sigmoid_()
             new = gates[2 * self._size : 3 * self._size]
@@ -75,16 +89,18 @@ class SparseLSTM(SparseRecurrent):
         return last
 
     def differentiate(self, dy: Array) -> None:
-        dstate, dcell = dy, kernels.zeros(dy.shape, dy.dtype)
-        for step in reversed(range(self._steps)):
-            kernels.lstm_cell_backward(
-                self._gates[step], self._cells[step], self._squashed[step], dstate, dcell, self._dgates[step]
-            )
-            self._on_state[step].put_transposed(self._dgates, self._dstates)
-            dstate = self._dstates[step]
-        self._on_states.differentiate(self._states, self._dgates)
-        self._on_inputs.differentiate(self._x, self._dgates)
-        self._bias_inputs.differentiate(self._dgates)
+        self._dcell.fill(0)
+        super().differentiate(dy)
+
+    def _differentiate(self, step: int) -> None:
+        kernels.lstm_cell_backward(
+            self._gates[step], self._cells[step], self._squashed[step], self._dstate, self._dcell, self._dgates
+        )
+        self._on_states.put_transposed(self._dgates, self._dstate)
+        self._on_states.differentiate(self._states[step], self._dgates)
+        self._on_inputs.put_transposed(self._dgates, self._dx[step])
+        self._on_inputs.differentiate(self._x[step], self._dgates)
+        self._bias_inputs.differentiate(self._dgates[None])
         self._bias_states.gradients[:] = self._bias_inputs.gradients
 
 
@@ -95,17 +111,16 @@ class SparseGRU(SparseRecurrent):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._recurrent, self._drecurrent = (
-            kernels.zeros(self._gates.shape, self._gates.dtype),
-            kernels.zeros(self._gates.shape, self._gates.dtype),
+        self._recurrent, self._drecurrent, self._dbefore = (
+            kernels.zeros(like.shape, like.dtype) for like in (self._gates, self._dgates, self._dstate)
         )
 
     def forward(self, x: Array) -> Array:
         self._x = x
-        self._on_inputs.put(x, self._bias_inputs.values, self._gates)
         size = self._size
-        for step, on_state in enumerate(self._on_state):
-            on_state.put(self._states, self._bias_states.values, self._recurrent)
+        for step in range(self._steps):
+            self._on_inputs.put(x[step], self._bias_inputs.values, self._gates[step])
+            self._on_states.put(self._states[step], self._bias_states.values, self._recurrent[step])
             gates, recurrent = torch.from_numpy(self._gates[step]), torch.from_numpy(self._recurrent[step])
             gates[: 2 * size].add_(recurrent[: 2 * size]).sigmoid_()
             new, state = gates[2 * size :], torch.from_numpy(self._states[step])
@@ -114,24 +129,23 @@ class SparseGRU(SparseRecurrent):
         last: Array = self._states[-1]
         return last
 
-    def differentiate(self, dy: Array) -> None:
-        dstate = dy
-        for step in reversed(range(self._steps)):
-            kernels.gru_cell_backward(
-                self._gates[step],
-                self._recurrent[step],
-                self._states[step],
-                dstate,
-                self._dgates[step],
-                self._drecurrent[step],
-                self._dstates[step],
-            )
-            self._on_state[step].multiply_transposed(self._drecurrent, self._dstates)
-            dstate = self._dstates[step]
-        self._on_states.differentiate(self._states, self._drecurrent)
-        self._on_inputs.differentiate(self._x, self._dgates)
-        self._bias_inputs.differentiate(self._dgates)
-        self._bias_states.differentiate(self._drecurrent)
+    def _differentiate(self, step: int) -> None:
+        kernels.gru_cell_backward(
+            self._gates[step],
+            self._recurrent[step],
+            self._states[step],
+            self._dstate,
+            self._dgates,
+            self._drecurrent,
+            self._dbefore,
+        )
+        self._on_states.multiply_transposed(self._drecurrent, self._dbefore)
+        self._dstate, self._dbefore = self._dbefore, self._dstate
+        self._on_states.differentiate(self._states[step], self._drecurrent)
+        self._on_inputs.put_transposed(self._dgates, self._dx[step])
+        self._on_inputs.differentiate(self._x[step], self._dgates)
+        self._bias_inputs.differentiate(self._dgates[None])
+        self._bias_states.differentiate(self._drecurrent[None])
 
 
 def _tanh(x: Tensor, out: Tensor) -> Tensor:

@@ -32,6 +32,9 @@ LANES = 64
 
 FEWEST_LANES = 16
 
+SHARING = 256
+"""The most numbers of a sum that share a weight: sixteen of those registers, half of all."""
+
 INT = ir.IntType(64)
 BYTE = ir.IntType(8)
 CONTRACT = ["contract"]
@@ -43,6 +46,12 @@ def lanes(length: int) -> tuple[int, ...]:
     Numba compiles a kernel anew for each length of a tuple, so that vectors have a size that is known to it.
     """
     return (0,) * (math.gcd(length, LANES) // FEWEST_LANES)
+
+
+def group(lanes: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """How many of `count` vectors share a weight, as a tuple of so many items: the fewest passes over the weights."""
+    most = SHARING // (len(lanes) * FEWEST_LANES)
+    return (0,) * min(range(1, most + 1), key=lambda size: count // size + count % size)
 
 
 class _Vectors:
@@ -114,11 +123,12 @@ class _Vectors:
         return self.builder.bitcast(self.builder.gep(self._data[array], [offset]), vectors.as_pointer())
 
 
-def _sums(group: int, adding: bool) -> Any:
+def _sums(adding: bool) -> Any:
     @intrinsic
     def sums(
         typing: Any,
         lanes: Any,
+        group: Any,
         x: Any,
         positions_x: Any,
         p: Any,
@@ -135,12 +145,13 @@ def _sums(group: int, adding: bool) -> Any:
     ) -> Any:
         """y[to + positions_y[i]:] = start + the sum over k of values[order[k]] * x[positions_x[i] + offsets[k]:].
 
-        By lanes, for k from begin to end, and `group` values of i from p on: weights are read once for all. Less than
-        `floor` becomes that. Where `adding`, the start is what y holds, and there is no floor.
+        By lanes, for k from begin to end, and as many values of i from p on as `group` has items: weights are read once
+        for all. Less than `floor` becomes that. Where `adding`, the start is what y holds, and there is no floor.
         """
         integer, number = types.int64, y.dtype
         signature = types.void(
             lanes,
+            group,
             x,
             positions_x,
             integer,
@@ -157,12 +168,12 @@ def _sums(group: int, adding: bool) -> Any:
         )
 
         def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            _, x, positions_x, p, begin, end, offsets, order, values, start, floor, y, to, positions_y = arguments
+            _, _, x, positions_x, p, begin, end, offsets, order, values, start, floor, y, to, positions_y = arguments
             kinds = signature.args
-            arrays = {"x": (kinds[1], x), "positions_x": (kinds[2], positions_x), "offsets": (kinds[6], offsets)}
-            arrays |= {"order": (kinds[7], order), "values": (kinds[8], values), "y": (kinds[11], y)}
-            v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[13], positions_y)})
-            each = [builder.add(p, ir.Constant(INT, i)) for i in range(group)]
+            arrays = {"x": (kinds[2], x), "positions_x": (kinds[3], positions_x), "offsets": (kinds[7], offsets)}
+            arrays |= {"order": (kinds[8], order), "values": (kinds[9], values), "y": (kinds[12], y)}
+            v = _Vectors(context, builder, kinds[0], arrays | {"positions_y": (kinds[14], positions_y)})
+            each = [builder.add(p, ir.Constant(INT, i)) for i in range(kinds[1].count)]
             reads = [v.element("positions_x", i) for i in each]
             writes = [builder.add(to, v.element("positions_y", i)) for i in each]
             starts = [v.load("y", at) if adding else v.spread(start) for at in writes]
@@ -235,40 +246,42 @@ def _inner_products(group: int) -> Any:
 
 
 GROUP = 4
-"""Vectors that share a weight, or inner products that share one: at LANES as many as registers of AVX-512 hold."""
+"""Inner products that share a vector: at LANES as many as registers of AVX-512 hold."""
 
 _inner_products_of_group, _inner_product = _inner_products(GROUP), _inner_products(1)
-_add_sums_of_group, _add_sum = _sums(GROUP, adding=True), _sums(1, adding=True)
-_put_sums_of_group, _put_sum = _sums(GROUP, adding=False), _sums(1, adding=False)
+_add_sums, _put_sums = _sums(adding=True), _sums(adding=False)
+ALONE = (0,)
 
 
 @kernel
 def add_weighted_sums(  # type: ignore[no-untyped-def]
-    lanes, parts, starts, offsets, order, values, x, positions_x, first, last, y, rows, row_y, positions_y
+    lanes, group, parts, starts, offsets, order, values, x, positions_x, first, last, y, rows, row_y, positions_y
 ):
     """For each row r and position p: y[r row_y + positions_y[p]:] += sum of its weights times x, by lanes.
 
     Weights lie in sections, and a section has `parts` for each of the `rows`: part i of row r in section s has the
     weights values[order[k]] at x[positions_x[p] + offsets[k]:] for k from starts[(s rows + r) parts + i] to the next
     start. Position p takes the parts from first[p] to last[p]. Section by section, so that what they read stays in the
-    cache; every GROUP positions begin alike. k p.
+    cache; as many positions as `group` has items share the weights where they take the same. k p.
     """
-    count, no = len(positions_x), y.dtype.type(0)
+    count, size, no = len(positions_x), len(group), y.dtype.type(0)
     sections = (len(starts) - 1) // (rows * parts)
     p = 0
     while p < count:
-        together = p + GROUP <= count and first[p] == first[p + GROUP - 1] and last[p] == last[p + GROUP - 1]
+        together = p + size <= count and first[p] == first[p + size - 1] and last[p] == last[p + size - 1]
         for section in range(sections):
             for row in range(rows):
                 at, to = (section * rows + row) * parts, np.int64(row) * row_y
                 begin, end = starts[at + first[p]], starts[at + last[p]]
                 if together:
-                    _add_sums_of_group(
-                        lanes, x, positions_x, p, begin, end, offsets, order, values, no, no, y, to, positions_y
+                    _add_sums(
+                        lanes, group, x, positions_x, p, begin, end, offsets, order, values, no, no, y, to, positions_y
                     )
                 else:
-                    _add_sum(lanes, x, positions_x, p, begin, end, offsets, order, values, no, no, y, to, positions_y)
-        p += GROUP if together else 1
+                    _add_sums(
+                        lanes, ALONE, x, positions_x, p, begin, end, offsets, order, values, no, no, y, to, positions_y
+                    )
+        p += size if together else 1
 
 
 @kernel
@@ -285,27 +298,27 @@ def weight_gradients(lanes, starts, offsets, x, positions_x, dy, row_y, position
 
 
 @kernel
-def linear(lanes, starts, offsets, order, values, x, positions_x, biases, rectified, y, row_y, positions_y):  # type: ignore[no-untyped-def]
+def linear(lanes, group, starts, offsets, order, values, x, positions_x, biases, rectified, y, row_y, positions_y):  # type: ignore[no-untyped-def]
     """For each row r and position p: y[r row_y + positions_y[p]:] = biases[r] + its weights times x, by lanes.
 
     Where `rectified`, zero if that is negative. Weights as add_weighted_sums has them, in one section of one part; x
     and y may have any shape. k p.
     """
-    xs, ys, floor = x.reshape(-1), y.reshape(-1), y.dtype.type(0 if rectified else -np.inf)
-    count, p = len(positions_x), 0
+    xs, ys, low = x.reshape(-1), y.reshape(-1), y.dtype.type(0 if rectified else -np.inf)
+    count, size, p = len(positions_x), len(group), 0
     while p < count:
-        together = p + GROUP <= count
+        together = p + size <= count
         for row in range(len(biases)):
-            begin, end, start, to = starts[row], starts[row + 1], biases[row], np.int64(row) * row_y
+            begin, end, bias, to = starts[row], starts[row + 1], biases[row], np.int64(row) * row_y
             if together:
-                _put_sums_of_group(
-                    lanes, xs, positions_x, p, begin, end, offsets, order, values, start, floor, ys, to, positions_y
+                _put_sums(
+                    lanes, group, xs, positions_x, p, begin, end, offsets, order, values, bias, low, ys, to, positions_y
                 )
             else:
-                _put_sum(
-                    lanes, xs, positions_x, p, begin, end, offsets, order, values, start, floor, ys, to, positions_y
+                _put_sums(
+                    lanes, ALONE, xs, positions_x, p, begin, end, offsets, order, values, bias, low, ys, to, positions_y
                 )
-        p += GROUP if together else 1
+        p += size if together else 1
 
 
 @kernel

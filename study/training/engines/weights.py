@@ -5,7 +5,7 @@ lie side by side.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -72,12 +72,14 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Positions:
-    """Where a linear map works: it reads at `reads` and writes at `writes`, vectors of `lanes` numbers each.
+    """Where a linear map works: it reads at `reads` and writes at `writes`, vectors of `lanes` numbers each, of which a
+    `group` shares each weight.
 
     Of every row it takes the parts from `first` to `last`, at each position.
     """
 
     lanes: tuple[int, ...]
+    group: tuple[int, ...]
     reads: Array
     writes: Array
     first: Array
@@ -89,7 +91,8 @@ class Positions:
         lanes = sums.lanes(length)
         steps = np.arange(0, length, len(lanes) * sums.FEWEST_LANES)
         first, last = (np.broadcast_to(part, len(reads)).repeat(len(steps)) for part in (first, last))
-        return Positions(lanes, np.add.outer(reads, steps).ravel(), np.add.outer(writes, steps).ravel(), first, last)
+        reads, writes = (np.add.outer(starts, steps).ravel() for starts in (reads, writes))
+        return Positions(lanes, sums.group(lanes, len(reads)), reads, writes, first, last)
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,7 @@ class Compressed:
         """y += W x."""
         sums.add_weighted_sums(
             at.lanes,
+            at.group,
             self.parts,
             self.starts,
             self.offsets,
@@ -146,6 +150,7 @@ class Compressed:
         """y = W x + b, or where `rectified` zero if that is negative; of weights in one section of one part."""
         sums.linear(
             at.lanes,
+            at.group,
             self.starts,
             self.offsets,
             self.order,
@@ -220,11 +225,6 @@ class SparseWeight:
             self.gradients,
             biases,
         )
-
-    def at(self, step: int, inputs: int, outputs: int, width: int) -> "SparseWeight":
-        """The same weight on one step of a sequence: from x (steps, inputs, width) to y (steps, outputs, width)."""
-        reads, writes = np.array([step * inputs * width]), np.array([step * outputs * width])
-        return replace(self, forth=Positions.of(width, reads, writes), back=Positions.of(width, writes, reads))
 
 
 def linear_weight(values: Array, gradients: Array, mask: Tensor, width: int, steps: int = 1) -> SparseWeight:
