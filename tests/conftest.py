@@ -12,6 +12,8 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parent.parent
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+os.environ |= ONE_THREAD  # a process a core: threads of all of them would wait for each other
 SHORT = ["recipe.iterations=12", "recipe.evaluate_every=5", "recipe.drops=[8]", "recipe.batch_size=50"]
 """A recipe that exercises the loop: an evaluation off the grid at the end, a drop, several batches."""
 
@@ -20,7 +22,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def environment() -> dict[str, str]:
     """The environment of a user without an account, away from any W&B settings of the developer's."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA"))} | {"COLUMNS": "100"}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA")) and k not in ONE_THREAD}
+    return kept | {"COLUMNS": "100"}
 
 
 def command(*arguments: str) -> list[str]:

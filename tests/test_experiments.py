@@ -24,13 +24,20 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TINY = ["recipe.iterations=2", "recipe.evaluate_every=1", "recipe.batch_size=4", "dataset.validation=4", "sparsity=0.1"]
 
 
-@pytest.fixture(autouse=True)
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra: None) -> Iterator[None]:
-    """A few random images of the true shape for every data set."""
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What tells the classes of data sets that are folders of images."""
+    root = tmp_path_factory.mktemp("data")
     for name, classes in {"imagenet": 1000, "cifar10-jpeg": 10}.items():
         for folder, label in itertools.product(("train", "test"), range(classes)):
-            (tmp_path / name / folder / f"class{label:03}").mkdir(parents=True)
-    monkeypatch.setenv("PRUNING_STUDY_DATA", str(tmp_path))
+            (root / name / folder / f"class{label:03}").mkdir(parents=True)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def stand_in(class_folders: Path, monkeypatch: pytest.MonkeyPatch, hydra: None) -> Iterator[None]:
+    """A few random images of the true shape for every data set."""
+    monkeypatch.setenv("PRUNING_STUDY_DATA", str(class_folders))
 
     def load(name: str, size: int = 0) -> Arrays:
         generator, shape = torch.Generator().manual_seed(0), data.shape(name, size)
