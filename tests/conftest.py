@@ -21,7 +21,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def environment() -> dict[str, str]:
-    """The environment of a user without an account, away from any W&B settings of the developer's."""
+    """The environment of a user without an account: no W&B settings of the developer's, no thread limit of tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB", "HYDRA")) and k not in ONE_THREAD}
     return kept | {"COLUMNS": "100"}
 
