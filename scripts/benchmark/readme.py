@@ -21,8 +21,8 @@ def run(output: Path) -> None:
 
 
 def tables(results: Path) -> str:
-    """Iterations beside public codes', by sparsity; other networks beside torch; a whole sweep."""
-    peers, engines, sweep = (_rows(results / f"{name}.json") for name in ("peers", "engines", "sweep"))
+    """Iterations beside public codes', by sparsity; other networks and a whole sweep beside torch, on two hosts."""
+    peers = _rows(results / "peers.json")
     by_sparsity = pd.DataFrame(peers).pivot(index="code", columns="sparsity, %", values="iteration, ms")
     codes = [code for code in by_sparsity.index if not code.startswith("ours")]
     names = {**{code: code for code in codes}, "ours, dense engine": "torch, `dense` here", "ours, auto": "here"}
@@ -30,26 +30,24 @@ def tables(results: Path) -> str:
     for code in codes:
         by_sparsity.loc[f"{code} / here"] = by_sparsity.loc[code] / by_sparsity.loc["here"]
     by_sparsity.columns = pd.Index([f"{value:g} %" if value else "dense" for value in by_sparsity.columns])
-    others: list[Row] = []
+    here, elsewhere = _beside_torch(results), _beside_torch(results / "slower_host")
+    others = here.assign(**{"ratio, slower host": elsewhere["ratio"]}).reset_index(names="")
+    by_sparsity.index.name = "LeNet-300-100, batch 60"
+    return f"\n{_markdown(by_sparsity.reset_index())}\n\n{_markdown(others)}\n\n"
+
+
+def _beside_torch(results: Path) -> pd.DataFrame:
+    engines, (plain, ours) = _rows(results / "engines.json"), _rows(results / "sweep.json")
+    rows: dict[str, Row] = {}
     for row in engines:
         if row["network"] in OTHERS and row["chosen"]:
-            ratio = row["dense engine / this"]
+            here, ratio = row["iteration, ms"], row["dense engine / this"]
             name = f"{OTHERS[row['network']]} at {row['sparsity, %']:g} %, ms"
-            others.append(
-                {"": name, "plain torch": ratio * row["iteration, ms"], "here": row["iteration, ms"], "ratio": ratio}
-            )
-    plain, ours = sweep
-    others += [
-        {
-            "": f"60 cells, {what} s",
-            "plain torch": plain[f"{what}, s"],
-            "here": ours[f"{what}, s"],
-            "ratio": plain[ratio],
-        }
-        for what, ratio in {"CPU": "CPU / ours", "wall": "wall / ours"}.items()
-    ]
-    by_sparsity.index.name = "LeNet-300-100, batch 60"
-    return f"\n{_markdown(by_sparsity.reset_index())}\n\n{_markdown(pd.DataFrame(others))}\n\n"
+            rows[name] = {"plain torch": ratio * here, "here": here, "ratio": ratio}
+    for what, ratio in {"CPU": "CPU / ours", "wall": "wall / ours"}.items():
+        taken = f"{what}, s"
+        rows[f"60 cells, {what} s"] = {"plain torch": plain[taken], "here": ours[taken], "ratio": plain[ratio]}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _rows(path: Path) -> list[Row]:
