@@ -186,7 +186,7 @@ def test_states_have_the_form_that_is_written_beside_them() -> None:
     task = Task(network, mask, split(GREY, torch.float32), ADAM, 0)
     numbers = int(mask["fc1.weight"].sum()) + 300 + 300 * 100 + 100 + 100 * 4 + 4
     (state,) = Sparse([task]).states()
-    assert STATE_FORM == 2
+    assert STATE_FORM == 3
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == {
         "values": (numbers,),
         "moments": (2, numbers),

@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from study import models
-from study.cell import Model, Recipe
+from study.cell import Augment, Model, Recipe
 from study.data import Split
 from study.data.arrays import Arrays, Part
 from study.models import prunable
@@ -191,7 +192,8 @@ def test_vectors_share_weights_so_that_these_are_read_least_often(
     assert (size, len(sums.group(lanes, stretches * length // size))) == expected
 
 
-def test_pixels_are_read_as_torch_normalises_them() -> None:
+@pytest.mark.parametrize("augment", ["none", "flip_crop"])
+def test_pixels_are_read_as_torch_normalises_them(augment: Augment) -> None:
     pixels = torch.randint(0, 256, (90, 2, 4, 4), dtype=torch.uint8, generator=stream(0, "pixels"))
     part = Part(pixels, torch.arange(90) % 3, mean=(0.3, 0.6), std=(0.2, 0.4))
     data = Split(Arrays(part, part), torch.arange(20, 90), torch.arange(20))

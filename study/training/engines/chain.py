@@ -67,7 +67,8 @@ def sparse_layers(network: nn.Module, mask: Mapping[str, Tensor]) -> set[str]:
 class Chain:
     """The layers of a network, in order. What has no kernel here is run by torch, with what follows it and needs none.
 
-    Where the first layer takes images as bytes, `pixels` are those that it reads, by their place; else None.
+    Where the first layer takes images as bytes, `pixels` are those that it reads, by their place; else None, as where
+    they are `augmented`, which makes them numbers.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Chain:
         numbers: Numbers,
         inputs: Part,
         width: int,
+        augmented: bool,
     ) -> None:
         self._mask, self._sparse, self._numbers, self._inputs, self.width = mask, sparse, numbers, inputs, width
+        self._as_bytes = inputs.are_bytes and not augmented
         self._layers: list[Layer] = []
         in_torch: OrderedDict[str, nn.Module] = OrderedDict()
         for name, module, shape in _shapes(network, inputs.inputs.shape[1:]):
@@ -171,11 +174,11 @@ class Chain:
         values, gradients = self._numbers.value(full), self._numbers.gradient(full)
         steps = x[0] if len(x) == 3 else 1
         weight = linear_weight(values, gradients, self._mask[full], self.width, steps)
-        bias, pixels = self._bias(name, module), self._inputs
+        bias = self._bias(name, module)
         only_flattened = not after_torch and all(isinstance(layer, Flatten) for layer in self._layers)
-        if only_flattened and pixels.are_bytes:
-            area = pixels.inputs.shape[2:].numel()
-            scale, shift = (values.repeat_interleave(area).numpy() for values in pixels.affine())
+        if only_flattened and self._as_bytes:
+            area = self._inputs.inputs.shape[2:].numel()
+            scale, shift = (values.repeat_interleave(area).numpy() for values in self._inputs.affine())
             return PixelLinear(weight, bias, x, module.out_features, scale, shift)
         return SparseLinear(weight, bias, x, module.out_features)
 

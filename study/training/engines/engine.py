@@ -34,7 +34,7 @@ STRETCH = 100
 State = dict[str, Tensor]
 """What an engine has changed of one task since it began: copies, contiguous, on the CPU."""
 
-STATE_FORM = 2
+STATE_FORM = 3
 """Raise it when what is in an engine's states changes, as by another rule for which layers are held sparse: older ones
 are then not gone on from."""
 

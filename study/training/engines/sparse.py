@@ -56,7 +56,7 @@ class Sparse:
         self._statistics = {f"network/{name}": buffer for name, buffer in network.named_buffers()}
 
         def chain(width: int) -> Chain:
-            return Chain(network, task.mask, sparse, self._numbers, arrays.training, width)
+            return Chain(network, task.mask, sparse, self._numbers, arrays.training, width, recipe.augment != "none")
 
         whole_batch = _up_to(FEWEST_LANES, recipe.batch_size)
         evaluated = chain(BLOCK)
