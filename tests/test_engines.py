@@ -201,7 +201,7 @@ def test_pixels_are_read_as_torch_normalises_them(augment: Augment) -> None:
     def build() -> nn.Module:
         return models.build(Model(name="lenet_300_100", family="lenet"), torch.Size([2, 4, 4]), 3, 0)
 
-    recipe = SGD.model_copy(update={"iterations": 10, "evaluate_every": 5})
+    recipe = SGD.model_copy(update={"iterations": 10, "evaluate_every": 5, "augment": augment})
     assert_equal(*both(build, 0.1, data, recipe), tolerance=1e-5)
 
 
@@ -355,6 +355,23 @@ def test_in_float64_each_of_a_pack_equals_itself_alone(network: str, recipe: Rec
     for task, outcome, single in zip(together, outcomes, alone, strict=True):
         (expected,) = train([single], Dense)
         assert_equal((single.network, expected), (task.network, outcome), tolerance=1e-10)
+
+
+@pytest.mark.parametrize("with_biases", [0, 1])
+def test_in_a_pack_biases_may_be_pruned_in_some(with_biases: int) -> None:
+    def tasks() -> list[Task]:
+        found = tasks_of(*PACKED["linear"], SGD, torch.float64, (0.02, 0.02))
+        biases = {"fc1.bias": torch.arange(300) % 3 > 0}
+        found[with_biases] = replace(found[with_biases], mask={**found[with_biases].mask, **biases})
+        return found
+
+    together, alone = tasks(), tasks()
+    outcomes = train(together, Packed)
+    for task, outcome, single in zip(together, outcomes, alone, strict=True):
+        (expected,) = train([single], Dense)
+        assert_equal((single.network, expected), (task.network, outcome), tolerance=1e-10)
+    pruned = [int((task.network.get_parameter("fc1.bias") == 0).sum()) for task in together]
+    assert (pruned[with_biases], pruned[1 - with_biases]) == (100, 0)
 
 
 @pytest.mark.parametrize("engine", [Dense, Packed])

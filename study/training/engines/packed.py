@@ -42,11 +42,14 @@ class Packed:
         self._outside = outside.to(self._device)
         parameters, self._buffers = stack_module_state([task.network for task in tasks])
         self._flat = _Flat({name: parameter.detach() for name, parameter in parameters.items()})
-        masks = {name: torch.stack([task.mask[name] for task in tasks]) for name in tasks[0].mask}
-        self._kept = self._flat.like(masks, otherwise=True)
+        masks = {  # of biases too, where the method ranks them
+            name: torch.stack([task.mask.get(name, torch.tensor(True).expand_as(parameter)) for task in tasks])
+            for name, parameter in self._network.named_parameters()
+        }
+        self._kept = self._flat.joined(masks).to(self._device)
         decayed = prunable(self._network) if self._recipe.decay == "weights" else parameters
-        weight_decay = torch.full((len(tasks),), self._recipe.weight_decay, dtype=self._flat.values.dtype)
-        self._decay = self._flat.like(dict.fromkeys(decayed, weight_decay), otherwise=0.0).to(self._flat.values)
+        rates = {name: self._recipe.weight_decay if name in decayed else 0.0 for name in parameters}
+        self._decay = self._flat.joined({n: torch.full_like(p, rates[n]) for n, p in parameters.items()})
         self._flat.values.copy_(torch.where(self._kept, self._flat.values, 0))
         self._first, self._second = (torch.zeros_like(self._flat.values) for _ in range(2))
         self._losses, self._steps = (torch.zeros(n, dtype=torch.float64, device=self._device) for n in (len(tasks), 1))
@@ -210,14 +213,3 @@ class _Flat:
     def joined(self, tensors: Tensors) -> Tensor:
         """Tensors of the parameters' shapes and order as one (replicas, numbers)."""
         return torch.cat([tensors[name].flatten(1) for name in self._shapes], dim=1)
-
-    def like(self, given: Tensors, otherwise: float | bool) -> Tensor:
-        """What is given for some parameters, as tensors (replicas, ...) spread over their shapes; else a constant."""
-        replicas, device = len(self.values), self.values.device
-        spread = {}
-        for name, shape in self._shapes.items():
-            tensor = given.get(name, torch.full((replicas,), otherwise))
-            spread[name] = (
-                tensor.to(device).view(replicas, *tensor.shape[1:] or [1] * len(shape)).expand(replicas, *shape)
-            )
-        return self.joined(spread)
