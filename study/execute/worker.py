@@ -176,9 +176,13 @@ def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
 
 
 def _side_by_side(prepared: list[Prepared]) -> Iterator[tuple[Runner, list[Prepared]]]:
-    """Those that go on from one iteration, as many together as train fastest so; one by one where the engine must."""
-    for _, alike in groupby(sorted(prepared, key=lambda one: one.done), key=lambda one: one.done):
-        group = list(alike)
+    """Those of one engine that go on from one iteration, as many together as train fastest so, or one by one."""
+
+    def alike(one: Prepared) -> tuple[int, str]:
+        return one.done, one.engine.__name__
+
+    for _, found in groupby(sorted(prepared, key=alike), key=alike):
+        group = list(found)
         engine: Runner = group[0].engine
         packs = len(group) > 1 and engine is Packed
         runner, size = fastest(group[0].task, len(group)) if packs else (engine, 1)
