@@ -88,7 +88,9 @@ class ManyGpus(Cluster):
     gpus: Count
 
     def of_worker(self, number: int) -> Cluster:
-        return self.model_copy(update={"device": f"cuda:{number % self.gpus}"}) if self.gpus else self
+        """With a GPU, as the only worker on it."""
+        own = {"device": f"cuda:{number % self.gpus}", "workers": 1} if self.gpus else {}
+        return self.model_copy(update=own)
 
 
 class LocalGpus(ManyGpus):

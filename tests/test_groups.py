@@ -85,6 +85,7 @@ def test_a_slurm_job_has_a_worker_a_core_or_a_gpu() -> None:
     assert (cpus.device, cpus.workers, cpus.pack) == ("cpu", 6, 1)
     assert (gpus.device, gpus.workers, gpus.pack) == ("cuda", 2, 256)
     assert [gpus.of_worker(number).device for number in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [gpus.of_worker(number).workers for number in range(3)] == [1, 1, 1]  # whose GPU's energy is its own
     assert cpus.of_worker(3) == cpus
 
 
