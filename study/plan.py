@@ -41,6 +41,11 @@ def plan_cell(cell: Cell) -> PlannedCell:
         return Node("initialise", arguments | ({"draw": draw} if draw else {}))
 
     def training(request: Training) -> Node:
+        if request.since >= cell.recipe.iterations:
+            raise ValueError(
+                f"nothing is left to train after iteration {request.since} of {cell.recipe.iterations}: "
+                "lower method.rewind, or raise recipe.iterations"
+            )
         part = {"since": request.since} if request.since else {}
         part |= {"until": request.until} if request.until else {}
         arguments = {"start": request.start, "mask": request.mask, "recipe": cell.recipe.identity(), **split}

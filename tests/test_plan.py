@@ -73,6 +73,13 @@ def test_equal_cells_are_one() -> None:
     assert len({cell("snip").id, cell("snip", scoring_class=0).id, cell("snip", scoring_examples=10).id}) == 3
 
 
+def test_rewinding_to_the_end_or_beyond_leaves_nothing_to_train() -> None:
+    assert len(plan_cell(cell("lottery_ticket", 0.5, rewind=9)).trainings) > 2
+    for beyond in (10, 60_000):
+        with pytest.raises(StudyError, match=rf"after iteration {beyond} of 10: lower method\.rewind"):
+            plan_cell(cell("lottery_ticket", 0.5, rewind=beyond))
+
+
 def test_published_records_are_of_the_cells_and_trainings_that_their_settings_mean_today() -> None:
     for record in read_folder(ROOT / "results" / "records" / "quickstart"):
         planned = plan_cell(cell_of(record))
