@@ -42,7 +42,8 @@ def draw(
     Images are augmented here, once, from the streams "score/augment/0", "score/augment/1" and so on, a stream a batch:
     whatever goes over a batch again, for a Hessian or another round, sees the same images.
 
-    Raises StudyError where they are asked for in two ways or none, or are fewer than the batches.
+    Raises StudyError where they are asked for in two ways or none, or do not make batches of one size: batches weigh
+    the same, so that examples of smaller ones would count for more.
     """
     if not isinstance(examples, Examples):
         return examples
@@ -50,8 +51,8 @@ def draw(
         raise StudyError("set one of method.scoring_examples and method.examples_per_class, and the other to 0")
     if per_class and of_class is not None:
         raise StudyError("method.scoring_class goes with method.scoring_examples: set method.examples_per_class=0")
-    if count and batches > count:
-        raise StudyError(f"{count} scoring examples can't fill {batches} batches: lower method.batches")
+    if count % batches:
+        raise StudyError(f"{count} scoring examples do not make {batches} batches of one size: change method.batches")
     drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count, of_class)
     # Balanced examples are sorted by class: every n-th of them is balanced too.
     changed = augmentation(augment, examples.split.arrays.training.black(), f"{examples.seed}/score")

@@ -222,7 +222,9 @@ def test_examples_are_asked_for_in_one_way(count: int, per_class: int) -> None:
     with pytest.raises(StudyError, match="set one of"):
         draw(batch, count, per_class, 1)
     assert len(draw(batch, 10, 0, 10)) == 10
-    with pytest.raises(StudyError, match="lower method"):
+    with pytest.raises(StudyError, match=r"5 scoring examples do not make 4 batches of one size"):
+        draw(batch, 5, 0, 4)
+    with pytest.raises(StudyError, match=r"change method\.batches"):
         draw(batch, 10, 0, 11)
 
 
