@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from study import data, mask_file, methods, training_accuracy
@@ -62,15 +63,20 @@ def publish(experiment: str, output: Path, published: Path) -> None:
     if experiment in training_accuracy.EXPERIMENTS:
         known = training_accuracy.read(target / training_accuracy.NAME)
         fits = _collect(records, known, partial(_training_accuracy, store))
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target, ignore=lambda _, names: [name for name in names if not name.endswith(".json")])
     told = f"{len(records)} records"
-    if masks:
-        mask_file.write(target / mask_file.NAME, masks)
-        told += f" and {len(masks)} masks"
-    if fits:
-        training_accuracy.write(target / training_accuracy.NAME, fits)
-        told += f" and {len(fits)} training accuracies"
+    published.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".", dir=published) as folder:
+        new, old = Path(folder) / "new", Path(folder) / "old"
+        shutil.copytree(source, new, ignore=lambda _, names: [name for name in names if not name.endswith(".json")])
+        if masks:
+            mask_file.write(new / mask_file.NAME, masks)
+            told += f" and {len(masks)} masks"
+        if fits:
+            training_accuracy.write(new / training_accuracy.NAME, fits)
+            told += f" and {len(fits)} training accuracies"
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
     print(f"published {told} in {target}")
 
 

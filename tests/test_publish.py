@@ -90,6 +90,22 @@ def test_published_masks_outlive_the_store(output: Path, tmp_path: Path) -> None
     assert (tmp_path / "quickstart" / mask_file.NAME).read_bytes() == before
 
 
+def test_publishing_that_fails_changes_nothing(
+    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk is full once the records are copied."""
+    publish("quickstart", output, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fail(path: Path, masks: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(mask_file, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        publish("quickstart", output, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_other_experiments_go_without_masks_and_old_records_go(output: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     shutil.copy(next((output / "records" / "mine").glob("*.json")), tmp_path / "mine" / "old.json")
