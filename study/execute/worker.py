@@ -63,6 +63,7 @@ def serve(connection: Connection, reported: Any, stopping: Any, folder: Path, cl
     Slurm sends to all processes alike are the driver's to answer.
     """
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # Adam's moments of dead units become such, which slow processors down
     memory.keep()
     meter.start(cluster.device, cluster.core_watts, cluster.workers)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
