@@ -91,7 +91,7 @@ def test_its_cells_run(experiment: str, tmp_path: Path) -> None:
     """Every value of the grid is met in some cell, but for sparsities and seeds."""
     choices = {key: values for key, values in grid(experiment).items() if key not in ("sparsity", "seed")}
     scoring = {"snip": ["method.scoring_examples=1"], "synflow": ["method.rounds=2"]}
-    scoring["grasp"] = ["method.scoring_examples=4", "method.examples_per_class=0"]
+    scoring["grasp"] = ["method.scoring_examples=4", "method.examples_per_class=0", "method.batches=2"]
     for turn in range(max(map(len, choices.values()), default=1)):
         cell_of = [f"{key}={values[turn % len(values)]}" for key, values in choices.items()]
         method = composed(f"experiment={experiment}", *cell_of).method.name

@@ -90,9 +90,7 @@ def test_published_masks_outlive_the_store(output: Path, tmp_path: Path) -> None
     assert (tmp_path / "quickstart" / mask_file.NAME).read_bytes() == before
 
 
-def test_publishing_that_fails_changes_nothing(
-    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_publishing_that_fails_changes_nothing(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the disk is full once the records are copied."""
     publish("quickstart", output, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
