@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from study import data, models, projection
+from study.analysis.grid import experiments
 from study.cell import Model
 from study.compose import Composer
 from study.config import ROOT
@@ -62,11 +63,6 @@ def main() -> None:
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def experiments() -> list[str]:
-    """The experiments of conf/."""
-    return sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
 def show(experiment: str, region: Region) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from study import projection
+from study.analysis.grid import experiments
 from study.energy.carbon import Range
-from study.estimate import benchmark, experiments, plan_of, tasks_of
+from study.estimate import benchmark, plan_of, tasks_of
 from study.projection import Benchmark, Hardware, Speed, Task, project, read_benchmark
 from tests.conftest import ROOT, environment
 

@@ -12,7 +12,8 @@ import pandas as pd
 from scripts.benchmark import engines, figures
 from scripts.benchmark.measure import Row, by_turns, write
 from scripts.benchmark.sweep import cost_of, peak_memory, study
-from study.estimate import experiments, plan_of
+from study.analysis.grid import experiments
+from study.estimate import plan_of
 
 SPARSITIES = (None, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 WORKERS = (1, 2)

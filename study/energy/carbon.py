@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from study.energy import units
+from study.energy.units import kwh
 from study.errors import StudyError
 
 REGIONS = Path(__file__).parents[2] / "conf" / "energy"
@@ -64,10 +64,10 @@ def footprint(joules: float, region: Region) -> Footprint:
 
     As Strubell, Ganesh & McCallum 2019, section 2, with a PUE of 1.58; Lacoste et al. 2019 (ML CO2 Impact) take none.
     """
-    kwh = units.kwh(joules)
-    at_the_meter = region.pue * kwh
+    used = kwh(joules)
+    at_the_meter = region.pue * used
     return Footprint(
-        kwh=kwh,
+        kwh=used,
         metered_kwh=at_the_meter,
         kilograms=at_the_meter * region.intensity,
         dollars=at_the_meter * region.price,
