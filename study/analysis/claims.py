@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from study.analysis import statistics
 from study.analysis.likeness import drawn_class, scored_class
 from study.analysis.load import METHODS, MISSING
-from study.analysis.reference import Study, by_seed, diverged, select
+from study.analysis.reference import PARAMETERS, Study, by_seed, diverged, select
 from study.analysis.statistics import Evidence, Values, Verdict
 from study.errors import StudyError
 
@@ -89,7 +89,10 @@ class Comparison(Part):
 
 
 class Figures(Part):
-    """A test of printed figures: all those of a paper's table, or of some networks or methods in it, are reproduced."""
+    """A test of printed figures: all those of a paper's table, or of some networks or methods in it, are reproduced.
+
+    Numbers of parameters are none of them: they are counted, not measured.
+    """
 
     table: str
     networks: tuple[str, ...] = ()
@@ -102,10 +105,12 @@ class Figures(Part):
 class Drawings(Part):
     """A test of masks that were scored on one class: more than half draw that class, at each percentage remaining.
 
-    What a mask draws: study/analysis/likeness.py. The claim is true where it is true of every data set.
+    What a mask draws: study/analysis/likeness.py. The claim is true where it is true of every data set. Masks of the
+    seeds that the measure was `chosen_on` decide nothing.
     """
 
     drawn_at: tuple[float, ...]
+    chosen_on: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return "masks that draw the class scored > half"
@@ -330,7 +335,7 @@ def _needed(places: list[_Place]) -> int | None:
 
 def _of_figures(claim: Claim, test: Figures, compared: pd.DataFrame) -> Finding:
     """Reproduced if all figures are, not reproduced if one is not; the table's verdicts are corrected already."""
-    rows = compared[compared["verdict"] != ""]
+    rows = compared[(compared["verdict"] != "") & (compared["metric"] != PARAMETERS)]
     for column, names in (("network", test.networks), ("method", test.methods)):
         rows = rows[rows[column].isin(names)] if names else rows
     counts = rows["verdict"].value_counts()
@@ -356,7 +361,7 @@ def _of_drawings(claim: Claim, test: Drawings, study: Study) -> Finding:
     cells = _cells(claim, study)
     if cells is None:
         return Finding(claim, Verdict.NOT_MEASURED)
-    chosen = cells[cells["remaining"].isin(test.drawn_at)]
+    chosen = cells[cells["remaining"].isin(test.drawn_at) & ~cells["seed"].isin(test.chosen_on)]
     drawn = {
         f"{dataset}, {remaining:g} %": _drawn(str(dataset), place)
         for (dataset, remaining), place in chosen.groupby(["dataset", "remaining"], sort=False)

@@ -21,6 +21,12 @@ BASES = {
 }
 """Where energies come from, the best first."""
 
+
+def explained(bases: "pd.Series[str]") -> str:
+    """Where some energies come from, in words."""
+    return "; ".join(text for name, text in BASES.items() if name in set(bases))
+
+
 PHASES = ("mask", "training", "evaluation")
 GROUP = ["dataset", "model", "recipe"]
 
@@ -79,6 +85,7 @@ def of_record(record: Record) -> dict[str, object]:
         "iterations": own.iterations,
         "engine": own.engine,
         "basis": basis(costs.values()),
+        "commit": record.run.git["commit"],
         "costs": costs,
         "operations": _operations_left(record),
         "bytes": record.results.bytes,

@@ -1,7 +1,7 @@
 """What it costs, as tables: to find, to train and to use each network; when it has paid; what to favour."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from study.analysis import cost
 from study.analysis.load import METHODS, PLAIN, measured, rank
 from study.analysis.reference import MARGIN, Study
-from study.analysis.tables import markdown, write_texts
+from study.analysis.tables import markdown, percent, write_texts
 from study.energy.carbon import Range, Region, footprint
 
 BY = [*cost.GROUP, "method", "sparsity"]
@@ -17,10 +17,14 @@ DENSE = METHODS["dense"]
 BUDGETS = {"at most one dense training": 1.0, "at most two": 2.0, "no limit": math.inf}
 """In dense trainings."""
 
+EQUAL = 1.1
+"""Costs within this factor are told apart by the day more than by the method."""
+
 CHOICES = (
     "By how much of the network is removed, and by what finding and training it may cost together: the cheapest method "
-    f"whose mean accuracy is within {MARGIN:g} points of the best in the budget; beside it its accuracy and its energy "
-    "in dense trainings."
+    f"whose mean accuracy is within {MARGIN:g} points of the best in the budget, and others as good that cost as much; "
+    "beside them accuracy, and energy in dense trainings. Costs within a tenth of each other, or of the budget, count "
+    "as equal."
 )
 """What the table of `choices` tells."""
 
@@ -39,10 +43,12 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
     `saving` is the measured training beside `operations`, what the mask leaves to be done. `trainings_to_pay` and
     `inferences_to_pay` are how often a network must be trained anew, or used, until it has cost less than a dense one
     as often: what finding (or, for use, finding and training it) took beyond the dense, by what is saved each time.
-    They are 0 where it never cost more, infinite where nothing is saved, and NaN for the dense itself.
+    Trainings are with their evaluations, those on the way too. They are 0 where it never cost more, infinite where
+    nothing is saved, and NaN for the dense itself.
     """
+    priced = known(cells)
     table = (
-        known(cells)
+        priced.assign(own_joules=priced["total_joules"] - priced["finding_joules"])
         .groupby(BY, as_index=False)
         .agg(
             n=("seed", "nunique"),
@@ -57,7 +63,7 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
             training_most=("training_cost", "max"),
             total=("total_cost", "median"),
             finding_joules=("finding_joules", "median"),
-            training_joules=("training_joules", "median"),
+            own_joules=("own_joules", "median"),
             evaluation_joules=("evaluation_joules", "median"),
             evaluated=("evaluated", "first"),
             joules=("total_joules", "median"),
@@ -68,9 +74,9 @@ def summary(cells: pd.DataFrame) -> pd.DataFrame:
         )
     )
     dense = table[table["method"] == DENSE].set_index(cost.GROUP)
-    columns = {"training_joules": "dense_training", "joules": "dense_total", "evaluation_joules": "dense_evaluation"}
+    columns = {"joules": "dense_total", "evaluation_joules": "dense_evaluation"}
     table = table.merge(dense[list(columns)].rename(columns=columns), on=cost.GROUP, how="left")
-    saved = table["dense_training"] - table["training_joules"]
+    saved = table["dense_total"] - table["own_joules"]
     per_inference = (table["dense_evaluation"] - table["evaluation_joules"]) / table["evaluated"]
     table["trainings_to_pay"] = _to_pay(table["finding_joules"], saved)
     table["inferences_to_pay"] = _to_pay(table["joules"] - table["dense_total"], per_inference)
@@ -89,16 +95,18 @@ def write(cells: pd.DataFrame, path: Path, caption: str, region: Region) -> None
     table = summary(cells)
     elsewhere = cells[cells["total_joules"].isna()]["processor"].dropna()
     alone, together = cost.shared(known(cells))
+    codes = known(cells)["commit"].nunique()
     notes = [
         f"Medians over n seeds, in brackets the least and the most. Each cell is counted as if it were alone, with all "
         f"trainings that it rests on: together {alone:,.0f} J; shared, the study took {together:,.0f} J. "
         f"In percent of the median dense training, its evaluations included; training of a dense one's, without.",
-        f"Energy: {'; '.join(text for name, text in cost.BASES.items() if name in set(table['basis']))}. "
-        f"Of {_names(known(cells)['processor'])}."
+        f"Energy: {cost.explained(table['basis'])}. Of {_names(known(cells)['processor'])}."
+        + (f" Run on several occasions, by code of {codes} commits, which costs differ by too." if codes > 1 else "")
         + (f" Cells left out, since they ran on {_names(elsewhere)}: {len(elsewhere)}." if len(elsewhere) else ""),
         _factors(region),
         "Measured: training on the engine named, beside the theoretical share of the operations that the mask leaves.",
-        "To pay: how many more trainings, or inferences, until finding the network has cost less than being dense.",
+        "To pay: how many more trainings, evaluated alike, or inferences, until finding the network has cost less than "
+        "being dense.",
     ]
     write_texts(path, table, f"{caption}: what each network costs", [shown(table, region)], notes)
 
@@ -114,7 +122,7 @@ def shown(table: pd.DataFrame, region: Region) -> pd.DataFrame:
         {
             **({"network": table["model"]} if table["model"].nunique() > 1 else {}),
             "method": table["method"],
-            "sparsity": table["sparsity"].map(_percent),
+            "sparsity": table["sparsity"].map(percent),
             "n": table["n"].map(str),
             "trainings": table["trainings"].map(lambda value: f"{value:.0f}"),
             "to find, %": _with_ends(table, "finding"),
@@ -132,23 +140,23 @@ def shown(table: pd.DataFrame, region: Region) -> pd.DataFrame:
 
 
 def favoured(cells: pd.DataFrame) -> pd.DataFrame:
-    """What to favour, by sparsity and budget: of the methods within it, the cheapest of those as good as the best.
+    """What to favour, by sparsity and budget: of the methods within it that are as good as the best, the cheapest ones.
 
     As good is a mean accuracy within 0.3 points of the best method's. The budget is what finding and training the
-    network costs, in dense trainings. Rows of "model", "sparsity", "budget", "method", "accuracy", "total".
+    network costs, in dense trainings; costs are equal within a factor of `EQUAL`. Rows of "model", "recipe",
+    "sparsity", "budget", "method", "accuracy", "total", one for each method to favour.
     """
-    rows = []
+    parts = []
     # Controls ask what a mask is worth; nobody would deploy one.
     plain = summary(cells).query("sparsity > 0").pipe(lambda table: table[table["method"].isin(PLAIN)])
-    for (model, recipe, sparsity), part in plain.groupby(["model", "recipe", "sparsity"]):
+    for _, part in plain.groupby(["model", "recipe", "sparsity"]):
         for budget, most in BUDGETS.items():
-            within = part[part["total"] <= 100 * most]
-            if len(within) and part["method"].nunique() > 1:
-                good = within[within["accuracy"] >= within["accuracy"].max() - MARGIN]
-                best = good.loc[good["total"].idxmin()]
-                row = {"model": model, "recipe": recipe, "sparsity": sparsity, "budget": budget}
-                rows.append(row | {name: best[name] for name in ("method", "accuracy", "total", "n")})
-    return pd.DataFrame(rows)
+            within = part[part["total"] <= 100 * most * EQUAL]
+            good = within[within["accuracy"] >= within["accuracy"].max() - MARGIN]
+            if part["method"].nunique() > 1:
+                parts.append(good[good["total"] <= good["total"].min() * EQUAL].assign(budget=budget))
+    columns = ["model", "recipe", "sparsity", "budget", "method", "accuracy", "total"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
 
 def choices(cells: pd.DataFrame) -> pd.DataFrame:
@@ -156,10 +164,15 @@ def choices(cells: pd.DataFrame) -> pd.DataFrame:
     table = favoured(cells)
     if table.empty:
         return table
-    text = [f"{row['method']}, {row['accuracy']:.2f} %, {row['total'] / 100:.2g}" for row in table.to_dict("records")]
-    wide = table.assign(text=text).pivot(index="sparsity", columns="budget", values="text").fillna("none")
+    wide = pd.Series(
+        {
+            key: f"{_either(part['method'])}: {_from_to(part['accuracy'], '.2f')} %, "
+            f"{_from_to(part['total'] / 100, '.2g')}"
+            for key, part in table.groupby(["sparsity", "budget"])
+        }
+    ).unstack(fill_value="none")
     wide = wide[[budget for budget in BUDGETS if budget in wide]]
-    wide.insert(0, "removed", [_percent(sparsity) for sparsity in wide.index])
+    wide.insert(0, "removed", [percent(sparsity) for sparsity in wide.index])
     return wide
 
 
@@ -169,7 +182,7 @@ def to_find(cells: pd.DataFrame, method: str) -> pd.DataFrame:
     table = table[(table["method"] == method) & (table["sparsity"] > 0)]
     return pd.DataFrame(
         {
-            "removed": table["sparsity"].map(_percent),
+            "removed": table["sparsity"].map(percent),
             "trainings to find it": [f"{trainings - 1:.0f}" for trainings in table["trainings"]],
             "energy, dense trainings": [_figure(cost / 100) for cost in table["finding"]],
             "accuracy": [f"{accuracy:.2f} %" for accuracy in table["accuracy"]],
@@ -186,7 +199,7 @@ def saved(cells: pd.DataFrame, region: Region, methods: Sequence[str], sparsitie
     return pd.DataFrame(
         {
             "method": table["method"],
-            "removed": table["sparsity"].map(_percent),
+            "removed": table["sparsity"].map(percent),
             "accuracy": [f"{accuracy:.2f} %" for accuracy in table["accuracy"]],
             "energy, % of dense": table["total"].map(_figure),
             "kWh": [_range(one.metered_kwh) for one in prints],
@@ -202,9 +215,10 @@ def section(study: Study) -> list[str]:
     if not priced:
         return ["No record says what it cost."]
     parts = [_to_find(priced)]
-    for name, cells in priced.items():
-        if len(table := choices(cells)):
-            parts += [f"What to favour, from {name}. {CHOICES}", markdown(table)]
+    favour = {name: table for name, cells in priced.items() if len(table := choices(cells))}
+    parts += [f"What to favour. {CHOICES}"] if favour else []
+    for name, table in favour.items():
+        parts += [f"From {name}:", markdown(table)]
     links = ", ".join(f"[{name}](tables/{name}_cost.md)" for name in priced)
     return [*parts, f"Every network's cost, its carbon and money, and when it has paid: {links}."]
 
@@ -227,6 +241,7 @@ def _to_find(priced: Mapping[str, pd.DataFrame]) -> str:
                     "to find, dense trainings": _ends(least["finding"] / 100, most["finding"] / 100, ".2g"),
                     "in all, dense trainings": _ends(least["total"] / 100, most["total"] / 100, ".2g"),
                     "training, % of dense": _ends(least["training"], most["training"], ".3g"),
+                    "engine": most["engines"],
                     "of operations left": f"{_ends(100 * least['operations'], 100 * most['operations'], '.3g')} %",
                     "n": str(min(least["n"], most["n"])),
                     "energy": most["basis"],
@@ -235,8 +250,14 @@ def _to_find(priced: Mapping[str, pd.DataFrame]) -> str:
     return markdown(pd.DataFrame(rows))
 
 
-def _percent(sparsity: float) -> str:
-    return f"{100 * sparsity:.4g} %"
+def _either(names: Iterable[str]) -> str:
+    """As a sentence lists them: "a, b or c"."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _from_to(values: "pd.Series[float]", number: str) -> str:
+    return _ends(values.min(), values.max(), number)
 
 
 def _ends(first: float, last: float, number: str) -> str:

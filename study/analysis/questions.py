@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 
-from study.analysis import cost_tables, tables
+from study.analysis import cost, cost_tables, tables
 from study.analysis.claims import Finding
 from study.analysis.figures import EXAMPLES, seeds
 from study.analysis.load import METHODS, measured
@@ -23,7 +23,8 @@ COMPARED = [METHODS[name] for name in ("dense", "lottery_ticket", "magnitude", "
 class Question:
     """A question, the experiment whose cells answer it by a table, and the claims that bear on it.
 
-    `table` makes the table, as texts, of cells whose costs are known; `caption` says what it tells.
+    `table` makes the table, as texts, of cells whose costs are known; `caption` says what it tells, and where it
+    `tells_energy` is followed by where that comes from.
     """
 
     text: str
@@ -31,6 +32,7 @@ class Question:
     caption: str
     table: Callable[[pd.DataFrame], pd.DataFrame]
     claims: tuple[str, ...]
+    tells_energy: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def answers(findings: Sequence[Finding], study: Study, region: Region) -> list[A
         cells = cost_tables.known(measured(study.get(question.experiment, pd.DataFrame({"status": []}))))
         if len(cells) and len(table := question.table(cells)):
             caption = f"{question.caption} From {question.experiment}, {seeds(cells)}."
+            if question.tells_energy:
+                caption += f" Energy, that of evaluations included: {cost.explained(cells['basis'])}."
             members = [by_id[claim] for claim in question.claims]
             found.append(Answer(question.text, question.experiment, caption, table, members))
     return found
@@ -73,12 +77,13 @@ def _questions(region: Region) -> list[Question]:
             "by how many.",
             _by_examples,
             ("before-training", "one-batch-is-enough", "scoring-is-cheap", "grasp-scoring-is-cheap"),
+            tells_energy=False,
         ),
         Question(
             "What does a lottery ticket really cost to find?",
             "common_mnist",
-            "In trainings, and in the energy of dense ones with kernels that skip what is pruned; to pay, it must be "
-            "trained anew so many times, where a dense network would have been.",
+            "In trainings, and in the energy of dense ones with kernels that skip what is pruned. Trainings to pay: "
+            "trained anew so many times it has cost less, finding included, than the dense network trained as often.",
             partial(cost_tables.to_find, method=METHODS["lottery_ticket"]),
             ("ticket-needs-the-big-network", "ticket-costs-ten-trainings", "same-accuracy"),
         ),
@@ -86,7 +91,8 @@ def _questions(region: Region) -> list[Question]:
             "What is saved, in kWh and CO2?",
             "common_mnist",
             f"To find and to train {cost_tables.PER:,} such networks, on a CPU whose kernels skip what is pruned; kWh "
-            f"at the data centre's meter, CO2e of electricity from the grid: {region.region}, mid (low – high).",
+            f"at the data centre's meter, CO2e of electricity from the grid: {region.region}, mid (low – high) by data "
+            "centres' overheads and the grid alone.",
             partial(cost_tables.saved, region=region, methods=COMPARED, sparsities=TOLD_AT),
             ("pruning-saves-energy", "ticket-saves-energy", "saves-at-equal-accuracy"),
         ),

@@ -20,13 +20,16 @@ MARGIN = 0.3
 COUNT_MARGIN = 0.01
 """The same for numbers of parameters, as a fraction: the papers round them, and count biases too."""
 
+PARAMETERS = "parameters"
+"""The metric that is counted, not measured."""
+
 MEASURES = {
     "test_error": "test_error",
     "test_error_change": "test_error",
     "test_acc": "test_accuracy",
     "top1_acc": "test_accuracy",
     "top1_acc_change": "test_accuracy",
-    "parameters": "parameters",
+    PARAMETERS: "parameters",
 }
 """The papers' metrics by the names of results/reference, and the columns of cells that measure them."""
 
@@ -266,7 +269,7 @@ class _Compared:
         self.values, self.planned = pd.Series(dtype=float), 0
         self.diverged: list[bool] = []
         self.margin = float(figure["std"]) if figure["std"] > 0 else MARGIN
-        if figure["metric"] == "parameters":
+        if figure["metric"] == PARAMETERS:
             self.margin = COUNT_MARGIN * figure["value"]
         if figure["method"] in METHODS and network.experiment in study:
             self._measure(select(study[network.experiment], model=network.model))
@@ -295,7 +298,7 @@ class _Compared:
     def evidence(self) -> Evidence:
         if any(self.diverged):
             return Evidence(holds=1.0, fails=statistics.mostly(self.diverged).holds)
-        if self.figure["metric"] != "parameters":
+        if self.figure["metric"] != PARAMETERS:
             return statistics.within(self.differences, self.margin)
         agrees = bool((self.differences.abs() <= self.margin).all())
         return Evidence(holds=float(not agrees), fails=float(agrees))

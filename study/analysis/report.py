@@ -9,9 +9,9 @@ import pandas as pd
 from study.analysis import cost_figures, cost_tables, grid, projections
 from study.analysis.claims import Finding, Registry
 from study.analysis.figures import PAPER_FIGURES, accuracy
-from study.analysis.load import measured
+from study.analysis.load import MISSING, measured
 from study.analysis.questions import Answer
-from study.analysis.reference import PAPER_TABLES, Study
+from study.analysis.reference import PAPER_TABLES, PARAMETERS, Study
 from study.analysis.statistics import Verdict
 from study.analysis.tables import markdown
 
@@ -40,7 +40,8 @@ recalled, and not read, are marked † in the tables and decide nothing."""
 TO_RUN = """\
 Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the
 repository may not carry. Core-hours are those of one CPU core, from the mean time of an iteration in the records of the
-same network and batch size, at whatever sparsities these have; not known where there are none. `make data` fetches
+missing cells' networks and batch sizes, at whatever sparsities these have; not known where there are none. A training
+that diverges ends early. `make data` fetches
 CIFAR-10, CIFAR-100 and Tiny-ImageNet; ImageNet takes an account of its own."""
 
 
@@ -156,9 +157,11 @@ def _claims(source: str, findings: Sequence[Finding]) -> str:
 
 
 def _tables(compared: Mapping[str, pd.DataFrame]) -> str:
+    """A row a table of the papers: how many of its figures are reproduced, counts of parameters apart."""
     rows = []
     for table in PAPER_TABLES:
         figures = compared[table.name]
+        figures = figures[figures["metric"] != PARAMETERS]
         decided = figures[figures["verdict"] != ""]["verdict"].value_counts()
         row = {"table": f"[{table.title}](tables/{table.name}.md)", "printed figures": str(len(figures))}
         rows.append(row | {str(verdict): str(decided.get(verdict, 0)) for verdict in Verdict})
@@ -195,16 +198,20 @@ def to_run(study: Study) -> pd.DataFrame:
     rows = []
     for name in grid.experiments():
         cells, found = grid.expected(name), study.get(name)
-        missing = len(cells) if found is None else len(found) - len(measured(found))
+        if found is None:
+            missing = [(cell["model"]["name"], cell["recipe"]["batch_size"]) for cell in cells]
+        else:
+            lacking = found[found["status"] == MISSING]
+            missing = list(zip(lacking["model"], lacking["batch_size"], strict=True))
         if missing:
             cost = grid.head(name, "Cost")
-            known = [speeds.get((cell["model"]["name"], cell["recipe"]["batch_size"])) for cell in cells]
+            known = [speeds.get(kind) for kind in missing]
             rows.append(
                 {
                     "experiment": name,
-                    "missing": f"{missing:,} of {len(cells):,} cells",
+                    "missing": f"{len(missing):,} of {len(cells):,} cells",
                     "cost of all": cost,
-                    "core-hours left": "not known" if None in known else _hours(cost, missing / len(cells), known),
+                    "core-hours left": "not known" if None in known else _hours(cost, len(missing) / len(cells), known),
                 }
             )
     return pd.DataFrame(rows)
@@ -220,7 +227,7 @@ def seconds_per_iteration(study: Study) -> dict[tuple[str, int], float]:
 
 
 def _hours(cost: str, fraction: float, speeds: list[Any]) -> str:
-    """Core-hours of a fraction of an experiment, whose head says its cost, at the mean of its cells' speeds."""
+    """Core-hours of a fraction of an experiment, whose head says its cost, at the mean of those cells' speeds."""
     ((trainings, iterations),) = re.findall(r"([\d,]+) trainings of ([\d,]+)", cost)
     count = int(trainings.replace(",", "")) * int(iterations.replace(",", ""))
     hours = fraction * count * sum(speeds) / len(speeds) / 3600

@@ -75,7 +75,7 @@ def write(table: pd.DataFrame, path: Path, caption: str) -> None:
             **({"network": table["model"]} if table["model"].nunique() > 1 else {}),
             **({"recipe": table["recipe"]} if table["recipe"].nunique() > 1 else {}),
             "method": table["method"],
-            "sparsity": [_percent(sparsity) for sparsity in table["sparsity"]],
+            "sparsity": [percent(sparsity) for sparsity in table["sparsity"]],
             "n": _seeds(table),
             "test accuracy, mean %": table["mean"].map(_number),
             "std": table["std"].map(_number),
@@ -101,11 +101,11 @@ def layout(table: PaperTable, compared: pd.DataFrame) -> pd.DataFrame:
     levels = [*table.rows, *table.columns]
     texts = compared.assign(
         text=[_cell(row) for row in compared.to_dict("records")],
-        sparsity=[_percent(sparsity) for sparsity in compared["sparsity"]],
-        pruned=[_percent(sparsity) for sparsity in compared["pruned"]],
+        sparsity=[percent(sparsity) for sparsity in compared["sparsity"]],
+        pruned=[percent(sparsity) for sparsity in compared["pruned"]],
         metric=compared["metric"].str.replace("_", " "),
     )
-    ascending = [_percent(sparsity) for sparsity in sorted(compared["sparsity"].unique())]
+    ascending = [percent(sparsity) for sparsity in sorted(compared["sparsity"].unique())]
     orders = {name: ascending if name == "sparsity" else texts[name].unique() for name in levels}
     ordered = texts.assign(**{name: pd.Categorical(texts[name], order) for name, order in orders.items()})
     wide = ordered.pivot(index=list(table.rows), columns=list(table.columns), values="text").fillna("")
@@ -123,7 +123,7 @@ def details(compared: pd.DataFrame) -> pd.DataFrame:
             **({"data set": table["dataset"]} if table["dataset"].nunique() > 1 else {}),
             "network": table["network"],
             "method": table["method"],
-            "sparsity": [_percent(sparsity) for sparsity in table["sparsity"]],
+            "sparsity": [percent(sparsity) for sparsity in table["sparsity"]],
             **({"figure": metrics.str.replace("_", " ")} if metrics.nunique() > 1 else {}),
             "paper": [printed(row) for row in table.to_dict("records")],
             "ours": [ours(row) for row in table.to_dict("records")],
@@ -213,7 +213,8 @@ def spread(mean: float, std: float) -> str:
     return _number(mean) if pd.isna(std) else f"{_number(mean)}±{_number(std)}"
 
 
-def _percent(sparsity: float) -> str:
+def percent(sparsity: float) -> str:
+    """A fraction that is removed, in percent, as tables print it."""
     return f"{100 * sparsity:.4g} %"
 
 

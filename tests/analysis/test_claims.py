@@ -210,14 +210,15 @@ def test_claims_on_one_experiment_are_corrected_together(tmp_path: Path) -> None
     ],
 )
 def test_printed_figures_are_reproduced_together(verdicts: list[str], told: Verdict) -> None:
-    compared = pd.DataFrame(
-        {"verdict": verdicts, "network": "n", "method": "m", "needed": 3, "n": 4, "planned": 4, "diverged": 0}
-    )
+    """Numbers of parameters are counted, not measured, and decide nothing."""
+    row = {"network": "n", "method": "m", "metric": "test_error", "needed": 3, "n": 4, "planned": 4, "diverged": 0}
+    counted = pd.DataFrame([row | {"metric": "parameters", "verdict": str(verdict)} for verdict in Verdict])
+    compared = pd.concat([pd.DataFrame([row | {"verdict": verdict} for verdict in verdicts]), counted])
     figures = claim().model_copy(update={"test": Figures(table="t")})
     assert judge([figures], {}, {"t": compared})[0].told == told
     if told != Verdict.NOT_MEASURED:
         partly = compared.assign(n=range(4, 4 - len(compared), -1))
-        fewest = partly[partly["verdict"] != ""]["n"].min()
+        fewest = partly[(partly["verdict"] != "") & (partly["metric"] == "test_error")]["n"].min()
         assert judge([figures], {}, {"t": partly})[0].told == f"{told}, on {fewest} of 4 seeds"
 
 

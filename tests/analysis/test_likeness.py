@@ -55,6 +55,7 @@ def cells(means: dict[str, np.ndarray], right: int, there: int = 10) -> pd.DataF
             {
                 "dataset": dataset,
                 "remaining": 50.0,
+                "seed": 1,
                 "method": f"SNIP, scoring_class {label}",
                 "mask": drawing(means, dataset, label if label < right else (label + 1) % 10)
                 if label < there
@@ -88,3 +89,12 @@ def test_a_claim_about_drawings(
     if there:
         assert finding.measured == "; ".join(f"{name}, 50 %: {right} of {there} masks" for name in DATASETS)
     assert judge([claim], {}, {})[0].verdict == Verdict.NOT_MEASURED
+
+
+def test_masks_that_the_measure_was_chosen_on_decide_nothing(means: dict[str, np.ndarray]) -> None:
+    given = {"id": "c", "source": "S", "place": "p", "statement": "s", "experiments": ["e"]}
+    claim = Claim.model_validate({**given, "test": {"drawn_at": [50.0], "chosen_on": [0]}})
+    both = pd.concat([cells(means, right=10), cells(means, right=0).assign(seed=0)])
+    (finding,) = judge([claim], {"e": both}, {})
+    assert finding.told == "reproduced"
+    assert finding.measured == "; ".join(f"{name}, 50 %: 10 of 10 masks" for name in DATASETS)

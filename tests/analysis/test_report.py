@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from study.analysis.grid import Cell
+from study.analysis.grid import Cell, expected
+from study.analysis.report import to_run
 from tests.analysis.synthetic import noisy, write_experiment
 from tests.conftest import ROOT, environment
 
@@ -93,6 +95,25 @@ def test_the_report_holds_together(folder: Path) -> None:
         assert (home / "results" / link).exists(), link
     assert re.search(r"\| lth_lenet +\| 75 of 520 cells +\| 520 cells, 520 trainings of 50,000", report)
     assert re.search(r"\| grasp_cifar10_vgg +\| 39 of 39 cells", report)
+
+
+def test_core_hours_left_are_those_of_what_is_missing() -> None:
+    """LeNet-5's cells but one, at 3 ms an iteration; those of LeNet-300-100, at 1 ms, are all there."""
+    cells = expected("snip_figure_1")
+    frame = pd.DataFrame(
+        [{"model": cell["model"]["name"], "batch_size": cell["recipe"]["batch_size"]} for cell in cells]
+    )
+    slow = frame["model"] == "lenet_5_caffe"
+    missing = slow & (slow.cumsum() > 1)
+    found = frame.assign(
+        status=missing.map({True: "missing", False: "finished"}),
+        seconds_per_iteration=slow.map({True: 0.003, False: 0.001}),
+    )
+    table = to_run({"snip_figure_1": found}).set_index("experiment")
+    hours = missing.sum() * 100_000 * 0.003 / 3600
+    assert table.loc["snip_figure_1", "missing"] == f"{missing.sum()} of {len(cells)} cells"
+    assert table.loc["snip_figure_1", "core-hours left"] == f"{hours:,.0f}"
+    assert table.loc["grasp_cifar10_vgg", "core-hours left"] == "not known"
 
 
 def test_claims_are_printed_with_their_numbers(folder: Path) -> None:
