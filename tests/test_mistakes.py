@@ -22,7 +22,7 @@ MISTAKES = {
     "sparsity=1.0": "sparsity=1.0: Input should be less than 1",
     "sparsity=-1": "sparsity=-1: Input should be greater than or equal to 0",
     "-m sparsity=0.9,1.5": "sparsity=1.5: Input should be less than 1",
-    "method=sniip": "method=sniip is not known: did you mean method=snip?",
+    "method=sniip": "method=sniip is not known: did you mean method=snip or method=snip_128?",
     "experiment=quikstart": "did you mean experiment=quickstart or experiment=quickstart_seeds?",
     "method.name=sniip": "method: there is no study/methods/sniip.py",
     "seed=a": "seed=a: Input should be a valid integer",
@@ -165,7 +165,7 @@ def test_a_disk_that_fills_up_loses_nothing_finished(small_disk: Path, run_comma
 
 
 def test_help_and_the_composed_configuration_are_hydras(run_command: Command) -> None:
-    assert "method: dense, grasp, lottery_ticket" in run_command("--help").stdout
+    assert "method: dense, grasp, grasp_1x10, grasp_1x150, grasp_5x2, lottery_ticket" in run_command("--help").stdout
     composed = run_command("--cfg", "job", "method=grasp").stdout
     assert "temperature: 200.0" in composed
 
@@ -180,6 +180,6 @@ def test_tab_completion(tmp_path: Path) -> None:
         words = ["bash", "-c", script]
         return subprocess.run(words, cwd=ROOT, env=environment(), capture_output=True, text=True).stdout.split()
 
-    assert complete(f"{sys.executable} -m study.train method=sn") == ["method=snip"]
+    assert complete(f"{sys.executable} -m study.train method=sn") == ["method=snip", "method=snip_128"]
     assert "recipe.iterations=" in complete(f"{sys.executable} -m study.train recipe.i")
     assert complete(f"{sys.executable} -m pip inst") == []

@@ -70,8 +70,8 @@ def overlaps(cells: pd.DataFrame) -> list[Panel]:
         Panel(
             f"{100 * sparsity:.4g} % removed",
             partial(_overlaps, select(cells, sparsity=sparsity)),
-            column=2.6,
-            slide=4.2,
+            column=3.2,
+            slide=4.8,
         )
         for sparsity in sorted({cells["sparsity"].min(), cells["sparsity"].max()})
     ]
@@ -116,7 +116,7 @@ def _overlaps(cells: pd.DataFrame, axes: Axes) -> None:
         color = "white" if value > DARK else "black"
         axes.text(j, i, text, ha="center", va="center", fontsize="x-small", color=color)
     labels = [textwrap.fill(label, 15) for label in order]
-    axes.set_xticks(range(len(order)), labels, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(order)), order, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(order)), labels)
     axes.tick_params(labelsize="small")
     _bare(axes)
