@@ -35,7 +35,8 @@ within 0.3 points. Claims that rest on the same experiments, and the rows of a t
 a family-wise error of 5 %. Measured are mean differences, by the percentage of weights remaining; in brackets stand
 95 % intervals by the BCa bootstrap. They decide nothing: with few seeds they are too narrow. Seeds to decide are those
 that one claim takes alone, for a power of 80 %, were the mean and spread found the true ones. Figures that were
-recalled, and not read, are marked † in the tables and decide nothing."""
+recalled, and not read, are marked † in the tables and decide nothing. Numbers of parameters stand in the tables too;
+they are counted, not measured, and no claim or count of printed figures has them."""
 
 TO_RUN = """\
 Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the
