@@ -357,6 +357,27 @@ def test_in_float64_each_of_a_pack_equals_itself_alone(network: str, recipe: Rec
         assert_equal((single.network, expected), (task.network, outcome), tolerance=1e-10)
 
 
+@pytest.mark.parametrize("network", ["LSTM", "GRU"])
+def test_recurrent_networks_run_on_streams_each_a_pack_of_one(network: str) -> None:
+    model, shape, *_ = NETWORKS[network]
+    together, alone = (tasks_of(model, shape, ADAM, torch.float64, (2e-3, 1e-3)) for _ in range(2))
+    outcomes = train(together, Streams)
+    for task, outcome, single in zip(together, outcomes, alone, strict=True):
+        (expected,) = train([single], Dense)
+        assert_equal((single.network, expected), (task.network, outcome), tolerance=1e-10)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", (Packed, 1)), ("meta", (Streams, 4))])
+def test_recurrent_networks_are_not_stacked(
+    device: str, expected: tuple[type, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The meta device stands for a GPU."""
+    (task,) = tasks_of(*NETWORKS["GRU"][:2], ADAM, torch.float32, (0.1,))
+    task.network.to(device)
+    monkeypatch.setattr(streams, "_speed", lambda way, task, size: 2 * size * (size == 1 or way is Streams))
+    assert fastest(task, 4) == expected
+
+
 @pytest.mark.parametrize("with_biases", [0, 1])
 def test_in_a_pack_biases_may_be_pruned_in_some(with_biases: int) -> None:
     def tasks() -> list[Task]:

@@ -116,10 +116,11 @@ def split(dataset: Dataset, seed: int) -> Split:
 
 @dataclass(frozen=True)
 class Examples:
-    """Training examples to score with, drawn from the stream "score" of a seed, not augmented."""
+    """Training examples to score with, on a device, drawn from the stream "score" of a seed, not augmented."""
 
     split: Split
     seed: int
+    device: torch.device = CPU
 
     def sample(self, count: int, of_class: int | None = None) -> Batch:
         """`count` different examples at random, of all classes or of one."""
@@ -129,7 +130,7 @@ class Examples:
         if count > len(chosen):
             kind = "" if of_class is None else f" of class {of_class}"
             raise StudyError(f"scoring wants {count} examples{kind}, training has {len(chosen)}: ask for fewer")
-        return self.split.arrays.training.batch(chosen[:count], CPU)
+        return self.split.arrays.training.batch(chosen[:count], self.device)
 
     def balanced(self, per_class: int) -> Batch:
         """`per_class` different examples at random of each class, sorted by class."""
@@ -137,7 +138,7 @@ class Examples:
         chosen = [self._shuffled[labels == label][:per_class] for label in labels.unique()]
         if any(len(indices) < per_class for indices in chosen):
             raise StudyError(f"scoring wants {per_class} examples of each class, some have fewer: ask for fewer")
-        return self.split.arrays.training.batch(torch.cat(chosen), CPU)
+        return self.split.arrays.training.batch(torch.cat(chosen), self.device)
 
     @cached_property
     def _shuffled(self) -> Tensor:

@@ -163,10 +163,12 @@ class Prepared:
 def _prepare(node: Node, store: Store, cluster: Cluster) -> Prepared:
     seed, recipe = node.arguments["seed"], Recipe(**node.arguments["recipe"])
     split = data.split(Dataset(**node.arguments["dataset"]), seed)
-    values, masking = Values(store), Spent()
+    device = torch.device(cluster.device)
+    values, masking = Values(store, device), Spent()
     with timed([masking]):
-        network = values.of(node.arguments["start"]).to(cluster.device)
-        mask = values.of(node.arguments["mask"])
+        network = values.of(node.arguments["start"])
+        with engines.computing_in("float32", device):
+            mask = values.of(node.arguments["mask"])
     task = Task(network, mask, split, recipe, seed)
     masking.flops = values.operations
     engine = engines.choose(cluster.engine, task)
@@ -283,13 +285,13 @@ def _result(one: Prepared, outcome: Outcome, together: int) -> dict[str, Any]:
 
 
 class Values:
-    """The values of nodes: networks, examples and masks. Masks are kept in the store.
+    """The values of nodes: networks and examples on a device, masks on the CPU. Masks are kept in the store.
 
     `operations` counts the floating-point operations of the masks that had to be made.
     """
 
-    def __init__(self, store: Store) -> None:
-        self.store, self.operations = store, 0
+    def __init__(self, store: Store, device: torch.device = data.CPU) -> None:
+        self.store, self.device, self.operations = store, device, 0
 
     def of(self, argument: Any) -> Any:
         """The value of a node; anything else is its own value."""
@@ -304,7 +306,7 @@ class Values:
                 return network
             case "examples":
                 seed = argument.arguments["seed"]
-                return Examples(data.split(Dataset(**argument.arguments["dataset"]), seed), seed)
+                return Examples(data.split(Dataset(**argument.arguments["dataset"]), seed), seed, self.device)
             case path:
                 return self._mask(path, argument)
 
@@ -312,7 +314,7 @@ class Values:
         shape = data.shape(node.arguments["dataset"], node.arguments.get("size", 0))
         model, seed = Model(**node.arguments["model"]), node.arguments["seed"]
         draw = node.arguments.get("draw")
-        return models.build(model, shape.inputs, shape.classes, f"{seed}/{draw}" if draw else seed)
+        return models.build(model, shape.inputs, shape.classes, f"{seed}/{draw}" if draw else seed).to(self.device)
 
     def _mask(self, path: str, node: Node) -> dict[str, Tensor]:
         mask: dict[str, Tensor] | None = self.store.mask(node.id)

@@ -2,7 +2,8 @@
 
 Small networks leave a GPU idle: an iteration of one is a few dozen tiny kernels. Stacked, K of them are the same number
 of kernels on K times the data. Linear layers become batched products, convolutions grouped ones (torch.func.vmap).
-Masks, data, learning rates, batch norm's statistics and the optimiser's moments are each replica's own.
+Networks with recurrent layers, for which vmap has no rule, are packs of one. Masks, data, learning rates, batch norm's
+statistics and the optimiser's moments are each replica's own.
 
 A step reads memory of the device alone: the batches of a stretch, their learning rates and augmentation lie there in
 tables, and a counter says which row is next. On a GPU it is captured once as a CUDA graph and replayed, so that the
@@ -10,11 +11,13 @@ host waits for nothing within a stretch.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
+from torch.utils._pytree import tree_map
 
 from study.data.arrays import Part
 from study.data.augment import draw, shift
@@ -31,7 +34,10 @@ Tensors = dict[str, Tensor]
 
 
 class Packed:
-    """Tasks that share their network's shape, their data set and, but for the learning rate, their recipe."""
+    """Tasks that share their network's shape, their data set and, but for the learning rate, their recipe.
+
+    More than one only where `can_stack` says so.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._tasks, self._recipe, self._network = tasks, tasks[0].recipe, tasks[0].network
@@ -149,13 +155,32 @@ class Packed:
         if "flips" in row:
             moved = shift(inputs.flatten(0, 1), self._outside, row["flips"].flatten(), row["shifts"].flatten(0, 1))
             inputs = moved.view(inputs.shape)
-        gradients, losses = vmap(grad_and_value(self._loss))(self._flat.parameters, self._buffers, inputs, labels)
+        differentiate = self._over_replicas(grad_and_value(self._loss), in_dims=(0, 0, 0, 0))
+        gradients, losses = differentiate(self._flat.parameters, self._buffers, inputs, labels)
         self._update(self._flat.joined(gradients), row["rates"].unsqueeze(1))
         self._losses += losses
         self._row += 1
 
+    def _over_replicas(self, function: Callable[..., Any], in_dims: tuple[int | None, ...]) -> Callable[..., Any]:
+        """torch.func.vmap over the replicas; where there is one, the function on what is its own."""
+        if len(self._tasks) > 1:
+            return vmap(function, in_dims)
+
+        def alone(*arguments: Any) -> Any:
+            own = [
+                argument if dim is None else tree_map(lambda stacked: stacked[0], argument)
+                for argument, dim in zip(arguments, in_dims, strict=True)
+            ]
+            return tree_map(lambda tensor: tensor.unsqueeze(0), function(*own))
+
+        return alone
+
     def _loss(self, parameters: Tensors, buffers: Tensors, inputs: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(functional_call(self._network, (parameters, buffers), (inputs,)), labels)
+        return cross_entropy(self._logits(parameters, buffers, inputs), labels)
+
+    def _logits(self, parameters: Tensors, buffers: Tensors, inputs: Tensor) -> Tensor:
+        logits: Tensor = functional_call(self._network, (parameters, buffers), (inputs,))
+        return logits
 
     def _update(self, gradients: Tensor, rates: Tensor) -> None:
         """A step of the optimiser on all numbers; pruned ones stay zero beside whatever becomes of the others."""
@@ -174,9 +199,7 @@ class Packed:
     def _evaluate(self, part: Part, indices: Tensor) -> list[Evaluation]:
         """Evaluate all replicas on the same examples (n), or each on its own (replicas, n)."""
         of_all = indices.dim() == 1
-        forward = vmap(
-            lambda p, b, x: functional_call(self._network, (p, b), (x,)), in_dims=(0, 0, None if of_all else 0)
-        )
+        forward = self._over_replicas(self._logits, in_dims=(0, 0, None if of_all else 0))
         loss = torch.zeros(len(self._tasks), dtype=torch.float64, device=self._device)
         right = torch.zeros_like(loss)
         for batch in indices.split(EVALUATION_BATCH, dim=-1):
@@ -194,7 +217,7 @@ class Packed:
         return batch.inputs.unflatten(0, indices.shape), batch.labels.view(indices.shape)
 
 
-def can_pack(network: nn.Module) -> bool:
+def can_stack(network: nn.Module) -> bool:
     """Whether torch can stack a network's layers: vmap has no rule for recurrent ones."""
     return not any(isinstance(module, nn.RNNBase) for module in network.modules())
 

@@ -1,6 +1,7 @@
 """Packed trainings on a GPU's streams, each alone in a CUDA graph, and the choice between these and a stack of them."""
 
 import copy
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,7 +14,10 @@ from torch import Tensor
 from study.data.arrays import Arrays
 from study.training import memory
 from study.training.engines.engine import Evaluation, State, Task
-from study.training.engines.packed import Packed
+from study.training.engines.packed import Packed, can_stack
+
+os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
+"""As many streams as a GPU can run at the same time, where CUDA's default is eight; read when CUDA starts."""
 
 TRIAL_STEPS = 10
 WORTH_DOUBLING = 1.1
@@ -25,7 +29,8 @@ T = TypeVar("T")
 class Streams:
     """A packed engine for each task, on a stream of its own. The tasks share their data set.
 
-    For networks whose convolutions fill much of a GPU already, where stacked ones, which are grouped, train slowly.
+    For networks whose convolutions fill much of a GPU already, where stacked ones, which are grouped, train slowly, and
+    for recurrent ones, which can't be stacked.
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
@@ -80,10 +85,11 @@ Together = type[Packed] | type[Streams]
 def fastest(task: Task, limit: int) -> tuple[Together, int]:
     """How replicas of a task train fastest, and how many together: doubled while it helps and memory lasts."""
     on_cpu = next(task.network.parameters()).device.type == "cpu"
+    of_many: list[Together] = [Packed] if can_stack(task.network) else []
+    of_many += [] if on_cpu else [Streams]
     best: tuple[Together, int] = (Packed, 1)
     speed, size = 0.0, 1
-    while size <= limit:
-        ways: tuple[Together, ...] = (Packed,) if on_cpu or size == 1 else (Packed, Streams)
+    while size <= limit and (ways := [Packed] if size == 1 else of_many):
         speeds = {way: _speed(way, task, size) for way in ways}
         way = max(speeds, key=lambda way: speeds[way])
         if speeds[way] <= speed * WORTH_DOUBLING:
