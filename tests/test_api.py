@@ -56,7 +56,7 @@ def test_masks_are_those_of_the_sweeps(name: str, settings: dict[str, Any]) -> N
     shape = data.shape("mnist")
     network = models.build(Model(name="lenet_300_100", family="lenet"), shape.inputs, shape.classes, seed=3)
     examples = Examples(data.split(Dataset(name="mnist"), 3), 3)
-    batches = draw(examples, count=100, per_class=0, batches=2)
+    batches = list(draw(examples, count=100, per_class=0, batches=2))
     own = {"scoring_examples": 100, "examples_per_class": 0, "batches": 2} | ({"seed": 3} if name == "grasp" else {})
     expected = step_function(f"study.methods.{name}:{name}")(network, examples, sparsity=0.95, **own, **settings)
     seed = {"seed": 3} if name == "grasp" else {}

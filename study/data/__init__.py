@@ -122,23 +122,26 @@ class Examples:
     seed: int
     device: torch.device = CPU
 
-    def sample(self, count: int, of_class: int | None = None) -> Batch:
-        """`count` different examples at random, of all classes or of one."""
+    def sample(self, count: int, of_class: int | None = None) -> Tensor:
+        """Indices of `count` different examples at random, of all classes or of one."""
         chosen = self._shuffled
         if of_class is not None:
             chosen = chosen[self.split.arrays.training.labels[chosen] == of_class]
         if count > len(chosen):
             kind = "" if of_class is None else f" of class {of_class}"
             raise StudyError(f"scoring wants {count} examples{kind}, training has {len(chosen)}: ask for fewer")
-        return self.split.arrays.training.batch(chosen[:count], self.device)
+        return chosen[:count]
 
-    def balanced(self, per_class: int) -> Batch:
-        """`per_class` different examples at random of each class, sorted by class."""
+    def balanced(self, per_class: int) -> Tensor:
+        """Indices of `per_class` different examples at random of each class, sorted by class."""
         labels = self.split.arrays.training.labels[self._shuffled]
         chosen = [self._shuffled[labels == label][:per_class] for label in labels.unique()]
         if any(len(indices) < per_class for indices in chosen):
             raise StudyError(f"scoring wants {per_class} examples of each class, some have fewer: ask for fewer")
-        return self.split.arrays.training.batch(torch.cat(chosen), self.device)
+        return torch.cat(chosen)
+
+    def batch(self, indices: Tensor) -> Batch:
+        return self.split.arrays.training.batch(indices, self.device)
 
     @cached_property
     def _shuffled(self) -> Tensor:

@@ -1,7 +1,8 @@
 """What methods that score weights share: examples, loss, the state of the network while scoring, rounds."""
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -34,12 +35,13 @@ def draw(
     batches: int,
     augment: Augment = "none",
     of_class: int | None = None,
-) -> Sequence[Batch]:
+) -> Iterable[Batch]:
     """Batches (inputs, labels) of scoring examples: `per_class` of each class in each batch, or where that is 0,
     `count` at random, of all classes or of one, divided among the batches. Batches that are given are taken as they
     are.
 
-    Images are augmented here, once, from the streams "score/augment/0", "score/augment/1" and so on, a stream a batch:
+    They may be gone over any number of times. Each is made when its turn comes: together they may be more than a memory
+    holds. Images are augmented by the streams "score/augment/0", "score/augment/1" and so on, a stream a batch:
     whatever goes over a batch again, for a Hessian or another round, sees the same images.
 
     Raises StudyError where they are asked for in two ways or none, or do not make batches of one size: batches weigh
@@ -54,9 +56,21 @@ def draw(
     if count % batches:
         raise StudyError(f"{count} scoring examples do not make {batches} batches of one size: change method.batches")
     drawn = examples.balanced(per_class * batches) if per_class else examples.sample(count, of_class)
-    # Balanced examples are sorted by class: every n-th of them is balanced too.
     changed = augmentation(augment, examples.split.arrays.training.black(), f"{examples.seed}/score")
-    return [(changed(i, drawn.inputs[i::batches]), drawn.labels[i::batches]) for i in range(batches)]
+    # Balanced examples are sorted by class: every n-th of them is balanced too.
+    return _Drawn(examples, [drawn[i::batches] for i in range(batches)], changed)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    examples: Examples
+    batches: Sequence[Tensor]
+    augment: Callable[[int, Tensor], Tensor]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for i, indices in enumerate(self.batches):
+            batch = self.examples.batch(indices)
+            yield self.augment(i, batch.inputs), batch.labels
 
 
 def for_scoring(network: nn.Module, batch_norm: BatchNorm) -> nn.Module:

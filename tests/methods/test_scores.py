@@ -210,6 +210,31 @@ def test_scoring_images_are_augmented_once_for_both_of_grasps_passes(kind: Augme
             assert torch.equal(masks[name]["1.weight"].flatten(), kept) == augmented
 
 
+def test_batches_are_made_as_they_are_gone_over() -> None:
+    """All of ImageNet's at once would be 90 GB."""
+    inputs, labels = small_batch(0)
+    gathered: list[list[int]] = []
+
+    class Images:
+        shape = inputs.shape
+
+        def __getitem__(self, indices: Tensor) -> Tensor:
+            gathered.append(indices.tolist())
+            return inputs[indices]
+
+    part = Part(Images(), labels)
+    given = Examples(Split(Arrays(part, part), torch.arange(len(labels)), torch.arange(0)), 0)
+    batches = draw(given, 0, 1, batches=2)
+    assert gathered == []
+    iterator = iter(batches)
+    first, _ = next(iterator)
+    assert len(gathered) == 1
+    next(iterator)
+    assert torch.equal(next(iter(batches))[0], first)
+    assert [len(indices) for indices in gathered] == [3, 3, 3]
+    assert not set(gathered[0]) & set(gathered[1])
+
+
 def test_balanced_batches_are_balanced_each() -> None:
     inputs, labels = small_batch(0)
     for _, batch_labels in draw(examples(inputs, labels), 0, 2, batches=2):
@@ -221,7 +246,7 @@ def test_examples_are_asked_for_in_one_way(count: int, per_class: int) -> None:
     batch = examples(*small_batch(0))
     with pytest.raises(StudyError, match="set one of"):
         draw(batch, count, per_class, 1)
-    assert len(draw(batch, 10, 0, 10)) == 10
+    assert len(list(draw(batch, 10, 0, 10))) == 10
     with pytest.raises(StudyError, match=r"5 scoring examples do not make 4 batches of one size"):
         draw(batch, 5, 0, 4)
     with pytest.raises(StudyError, match=r"change method\.batches"):
