@@ -22,13 +22,14 @@ from study.models.flops import flops
 from study.training.engines import computing_in
 from study.training.engines.dense import Dense
 from study.training.engines.engine import STRETCH, Engine, Task
-from study.training.engines.packed import Packed
+from study.training.engines.packed import Packed, can_stack
 from study.training.engines.streams import Streams
 from study.training.names import Precision
 
 CASES = {
     "lenet_300_100": ("lth_lenet", "mnist", (1, 4, 16, 64, 256)),
     "lenet_5_caffe": ("snip_mnist", "mnist", (1, 4, 16, 64)),
+    "gru_s": ("snip_mnist", "mnist", (1, 4, 16, 64)),
     "conv_2": ("lth_conv_2", "cifar10", (1, 2, 4, 8, 16)),
     "resnet_20": ("lth_resnet_18", "cifar10", (1, 2, 4, 8, 16)),
     "resnet_32_double": ("grasp_cifar_resnet", "cifar10", (1, 2, 4, 8)),
@@ -67,18 +68,15 @@ def measure(model: str, device: torch.device, seconds: float, most: int) -> Iter
     task = prepared(cell, SPARSITY, images(dataset))
     operations = TRAINING_IS_FORWARD * sum(flops(task.network, data.shape(dataset).inputs).values())
     task.network.to(device)
-    plain = _rate(lambda steps: _plain(task, steps), 1, seconds, device)
+    plain = _rate(_PlainLoop(task), 1, seconds, device)
     yield {"network": model, "as": "plain loop", "replicas": 1, "precision": "float32", **plain}
     for precision in get_args(Precision) if device.type == "cuda" else ("float32",):
         with computing_in(precision, device):
             floor = operations * task.recipe.batch_size / _operations_a_second(device)
             ways = [("eager", Dense, 1), ("graph", Packed, 1)]
-            ways += [
-                way
-                for size in sizes[1:]
-                if size <= most
-                for way in (("packed", Packed, size), ("streams", Streams, size))
-            ]
+            for size in (size for size in sizes[1:] if size <= most):
+                ways += [("packed", Packed, size)] if can_stack(task.network) else []
+                ways += [("streams", Streams, size)]
             for name, way, size in ways:
                 with suppress(torch.OutOfMemoryError):
                     engine = way(_replicas(task, size))
@@ -102,30 +100,37 @@ def _advance(engine: Engine, task: Task, steps: int) -> None:
     engine.losses()
 
 
-def _plain(task: Task, steps: int) -> None:
-    """A training as public codes write it."""
-    device = next(task.network.parameters()).device
-    network = copy.deepcopy(task.network)
-    part, recipe = task.data.arrays.training, task.recipe
-    whole = part.batch(task.data.training, torch.device("cpu"))
-    loader = DataLoader(
-        TensorDataset(whole.inputs, whole.labels),
-        recipe.batch_size,
-        shuffle=True,
-        num_workers=os.cpu_count() or 1,
-        pin_memory=device.type == "cuda",
-        persistent_workers=True,
-    )
-    optimizer: torch.optim.Optimizer = torch.optim.SGD(network.parameters(), recipe.learning_rate, 0.9)
-    if recipe.optimizer == "adam":
-        optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
-    masks = {name: mask.to(device) for name, mask in task.mask.items()}
-    for inputs, labels in islice(_endless(loader), steps):
-        loss = cross_entropy(network(inputs.to(device)), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        _apply(network, masks)
+class _PlainLoop:
+    """A training as public codes write it; a call goes on for so many steps, the loader's processes once started."""
+
+    def __init__(self, task: Task) -> None:
+        part, recipe = task.data.arrays.training, task.recipe
+        self._device = next(task.network.parameters()).device
+        self._network = copy.deepcopy(task.network)
+        whole = part.batch(task.data.training, torch.device("cpu"))
+        loader = DataLoader(
+            TensorDataset(whole.inputs, whole.labels),
+            recipe.batch_size,
+            shuffle=True,
+            num_workers=os.cpu_count() or 1,
+            pin_memory=self._device.type == "cuda",
+            persistent_workers=True,
+        )
+        self._batches = _endless(loader)
+        self._optimizer: torch.optim.Optimizer
+        if recipe.optimizer == "adam":
+            self._optimizer = torch.optim.Adam(self._network.parameters(), recipe.learning_rate)
+        else:
+            self._optimizer = torch.optim.SGD(self._network.parameters(), recipe.learning_rate, 0.9)
+        self._masks = {name: mask.to(self._device) for name, mask in task.mask.items()}
+
+    def __call__(self, steps: int) -> None:
+        for inputs, labels in islice(self._batches, steps):
+            loss = cross_entropy(self._network(inputs.to(self._device)), labels.to(self._device))
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            _apply(self._network, self._masks)
 
 
 def _endless(loader: "DataLoader[Any]") -> Iterator[Any]:
