@@ -1,7 +1,7 @@
 """On a real GPU, where there is one: engines, masks and checkpoints equal a CPU's in float64; a sweep runs on it."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +12,7 @@ from torch import nn
 
 from study import models
 from study.cell import Model, Recipe
-from study.data import Examples, Split
+from study.data import Examples
 from study.energy.gpu import Gpu
 from study.execute.checkpoint import StopAsked
 from study.methods.grasp import grasp
@@ -21,7 +21,6 @@ from study.methods.snip import snip
 from study.methods.synflow import synflow
 from study.models import prunable
 from study.record import read_folder
-from study.seeding import stream
 from study.training.engines import choose, computing_in
 from study.training.engines.dense import Dense
 from study.training.engines.engine import Runner, Task
@@ -30,7 +29,7 @@ from study.training.engines.streams import Streams, fastest
 from study.training.loop import Outcome, Snapshot, Snapshots, train
 from study.training.names import Precision
 from tests.conftest import Command
-from tests.test_engines import ADAM, GREY, PACKED, ROWS, SGD, split
+from tests.test_engines import ADAM, GREY, PACKED, ROWS, SGD, split, tasks_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -43,18 +42,12 @@ LENET = Model(name="lenet_300_100", family="lenet")
 AUGMENTED = {"augment": "flip_crop", "iterations": 60, "drops": (30, 45)}
 
 
-def tasks(model: Model, shape: tuple[int, ...], recipe: Recipe, on: str, rates: Sequence[float]) -> list[Task]:
-    """In float64, as many replicas as rates, each of its own draw, mask, held-out examples and data order."""
-    data = split(shape, torch.float64)
-
-    def task(replica: int, rate: float) -> Task:
-        network = models.build(model, torch.Size(shape), 4, replica).double().to(on)
-        mask = {n: torch.rand(w.shape, generator=stream(replica, n)) < 0.5 for n, w in prunable(network).items()}
-        shuffled = torch.randperm(150, generator=stream(replica, "split"))
-        own = Split(data.arrays, shuffled[30:], shuffled[:30])
-        return Task(network, mask, own, recipe.model_copy(update={"learning_rate": rate}), replica)
-
-    return [task(replica, rate) for replica, rate in enumerate(rates)]
+def tasks(model: Model, shape: tuple[int, ...], recipe: Recipe, on: str, rates: tuple[float, ...]) -> list[Task]:
+    """In float64, a replica for each rate."""
+    made = tasks_of(model, shape, recipe, torch.float64, rates)
+    for task in made:
+        task.network.to(on)
+    return made
 
 
 def assert_same(found: Task, outcome: Outcome, task: Task, expected: Outcome) -> None:
