@@ -40,6 +40,11 @@ def planned(*overrides: str) -> tuple[list[Node], Cluster]:
     return nodes, run.cluster
 
 
+@pytest.fixture(autouse=True)
+def _nothing_tried_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_layouts", {})
+
+
 def run(pack: list[Node], store: Store, cluster: Cluster) -> dict[str, str]:
     return run_pack(pack, store, cluster, multiprocessing.RawValue("Q", 0), multiprocessing.RawValue("b", 0))
 
@@ -72,6 +77,21 @@ def test_a_pack_that_does_not_fit_is_halved(
     assert sizes == tried
     assert all(store.result(node.id)["curves"]["iteration"] == [0, 5, 10, 12] for node in nodes)
     assert not any(store.is_leased(node.id) for node in nodes)
+
+
+def test_trainings_of_a_kind_are_laid_out_by_one_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, cluster = planned("cluster.engine=packed")
+    others, _ = planned("cluster.engine=packed", "recipe.batch_size=40")
+    trials: list[int] = []
+
+    def counting(task: Task, most: int) -> tuple[type[Packed], int]:
+        trials.append(most)
+        return Packed, 2
+
+    monkeypatch.setattr(worker, "fastest", counting)
+    for pack in (nodes[:2], nodes[2:4], others[:2], others[2:]):
+        assert run(pack, Store(tmp_path), cluster) == {}
+    assert trials == [2, 2, 3]
 
 
 def test_a_training_that_does_not_fit_alone_fails_with_a_sentence(

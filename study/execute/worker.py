@@ -187,9 +187,19 @@ def _side_by_side(prepared: list[Prepared]) -> Iterator[tuple[Runner, list[Prepa
     for _, found in groupby(sorted(prepared, key=alike), key=alike):
         group = list(found)
         engine: Runner = group[0].engine
-        packs = len(group) > 1 and engine is Packed
-        runner, size = fastest(group[0].task, len(group)) if packs else (engine, 1)
+        runner, size = _layout(group) if len(group) > 1 and engine is Packed else (engine, 1)
         yield from ((runner, group[i : i + size]) for i in range(0, len(group), size))
+
+
+_layouts: dict[tuple[str, int], tuple[Runner, int]] = {}
+
+
+def _layout(group: Sequence[Prepared]) -> tuple[Runner, int]:
+    """How so many trainings of a kind run fastest, tried once in a process: a ladder asks at every level."""
+    asked = companions(group[0].node), len(group)
+    if asked not in _layouts:
+        _layouts[asked] = fastest(group[0].task, len(group))
+    return _layouts[asked]
 
 
 def _run(
