@@ -49,16 +49,17 @@ def run(output: Path, device: str, seconds: float, models: list[str] | None, rep
         for row in measure(model, torch.device(device), seconds, replicas):
             rows.append(row)
             print(", ".join(f"{name} {value}" for name, value in row.items() if value is not None), flush=True)
-    described = torch.cuda.get_device_name() if device.startswith("cuda") else "a CPU, for want of a GPU"
     notes = [
-        f"Measured on {described}, by the clock, {seconds:g} s each, after a warm-up; evaluation is not included.",
+        f"Measured for {seconds:g} s each, after a warm-up; evaluation is not included.",
         "The plain loop: a DataLoader with a process a core, a copy to the device for each batch, torch's optimizer, "
-        "the mask applied after each step, one network.",
-        "Joules by NVML's counter for the whole GPU, its idle power included. Utilisation is NVML's, of time.",
+        "the mask applied after each step, one network, in the precision that torch takes unless told: on a GPU "
+        "convolutions in tf32, all else in float32.",
+        "Joules by NVML's counter for the whole GPU, its idle power included. Utilisation is NVML's, of time. Both "
+        "move only every so often: of less than a second they are rough.",
         "The floor is the operations of torch's FlopCounterMode, dense, three times the forward ones, at the speed of "
         "a large matrix product in the same precision, measured in this run.",
     ]
-    write(output, "gpu", "Replica-iterations a second on a GPU", {"Networks": rows}, notes)
+    write(output, "gpu", "Replica-iterations a second on a GPU", {"Networks": rows}, notes, device)
 
 
 def measure(model: str, device: torch.device, seconds: float, most: int) -> Iterator[Row]:
@@ -69,7 +70,7 @@ def measure(model: str, device: torch.device, seconds: float, most: int) -> Iter
     operations = TRAINING_IS_FORWARD * sum(flops(task.network, data.shape(dataset).inputs).values())
     task.network.to(device)
     plain = _rate(_PlainLoop(task), 1, seconds, device)
-    yield {"network": model, "as": "plain loop", "replicas": 1, "precision": "float32", **plain}
+    yield {"network": model, "as": "plain loop", "replicas": 1, "precision": "torch's own", **plain}
     for precision in get_args(Precision) if device.type == "cuda" else ("float32",):
         with computing_in(precision, device):
             floor = operations * task.recipe.batch_size / _operations_a_second(device)

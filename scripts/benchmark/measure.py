@@ -49,12 +49,12 @@ def summary(values: Sequence[float], name: str) -> Row:
     return {name: median, f"{name} q1": low, f"{name} q3": high}
 
 
-def circumstances() -> Row:
+def circumstances(device: str = "cpu") -> Row:
     """The machine, its load, the versions, the commit, the date."""
     load = dict(zip(("1 min", "5 min", "15 min"), (round(minutes, 2) for minutes in os.getloadavg()), strict=True))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hardware": provenance.hardware("cpu"),
+        "hardware": provenance.hardware(device),
         "load average": load,
         "threads": torch.get_num_threads(),
         "versions": provenance.versions(),
@@ -62,12 +62,19 @@ def circumstances() -> Row:
     }
 
 
-def write(output: Path, name: str, title: str, tables: Mapping[str, list[Row]], notes: Sequence[str] = ()) -> None:
+def write(
+    output: Path,
+    name: str,
+    title: str,
+    tables: Mapping[str, list[Row]],
+    notes: Sequence[str] = (),
+    device: str = "cpu",
+) -> None:
     """Write NAME.json, and NAME.md from it, and print the latter."""
     content = {
         "benchmark": name,
         "title": title,
-        "circumstances": circumstances(),
+        "circumstances": circumstances(device),
         "notes": list(notes),
         "tables": dict(tables),
     }
@@ -91,8 +98,10 @@ def markdown(content: Row) -> str:
 def _described(around: Row) -> str:
     hardware, versions = around["hardware"], around["versions"]
     load = ", ".join(f"{value:g} ({span})" for span, value in around["load average"].items())
+    timed = "CPU time (user and system), one thread a process" if hardware["device"] == "cpu" else "By the clock"
+    gpu = f"{hardware['gpu']} and " if "gpu" in hardware else ""
     return (
-        f"CPU time (user and system), one thread a process. {around['date']}, "
+        f"{timed}. {around['date']}, {gpu}"
         f"{hardware['cores']} cores of {hardware['cpu']}, load average at the end {load}; "
         f"Python {versions['python']}, torch {versions['torch']}, numpy {versions['numpy']}."
     )

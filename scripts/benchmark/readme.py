@@ -12,6 +12,7 @@ from study.files import write_atomically
 README = ROOT / "README.md"
 BEGIN, END = "<!-- made by: python -m scripts.benchmark readme -->\n", "<!-- end -->\n"
 OTHERS = {"lenet_5_caffe": "LeNet-5", "conv_2": "Conv-2", "gru_s": "GRU-s", "lstm_s": "LSTM-s"}
+ON_A_GPU = {**OTHERS, "lenet_300_100": "LeNet-300-100", "resnet_20": "ResNet-20", "vgg_19": "VGG-19"}
 
 
 def run(output: Path) -> None:
@@ -21,7 +22,7 @@ def run(output: Path) -> None:
 
 
 def tables(results: Path) -> str:
-    """Iterations beside public codes', by sparsity; other networks and a whole sweep beside torch, on two hosts."""
+    """Iterations beside public codes', by sparsity; other networks and a sweep beside torch, on two hosts and a GPU."""
     peers = _rows(results / "peers.json")
     by_sparsity = pd.DataFrame(peers).pivot(index="code", columns="sparsity, %", values="iteration, ms")
     codes = [code for code in by_sparsity.index if not code.startswith("ours")]
@@ -33,7 +34,8 @@ def tables(results: Path) -> str:
     here, elsewhere = _beside_torch(results), _beside_torch(results / "slower_host")
     others = here.assign(**{"ratio, slower host": elsewhere["ratio"]}).reset_index(names="")
     by_sparsity.index.name = "LeNet-300-100, batch 60"
-    return f"\n{_markdown(by_sparsity.reset_index())}\n\n{_markdown(others)}\n\n"
+    written = [by_sparsity.reset_index(), others, _on_a_gpu(results / "gpu.json")]
+    return "\n" + "".join(f"{_markdown(table)}\n\n" for table in written)
 
 
 def _beside_torch(results: Path) -> pd.DataFrame:
@@ -50,6 +52,24 @@ def _beside_torch(results: Path) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def _on_a_gpu(path: Path) -> pd.DataFrame:
+    """Replica-iterations a second of the plain loop, and the most of any way to run here, by precision."""
+    most: dict[str, Row] = {}
+    for row in _rows(path):
+        by = "plain loop" if row["as"] == "plain loop" else row["precision"]
+        found = most.setdefault(ON_A_GPU[row["network"]], {})
+        found[by] = max(found.get(by, 0.0), row["replica-iterations / s"])
+    gpu = json.loads(path.read_text())["circumstances"]["hardware"]["gpu"]
+    rows = []
+    for network, found in most.items():
+        plain = found["plain loop"]
+        row = {f"iterations a second, {gpu}": network, "plain loop": plain}
+        for precision in ("float32", "tf32"):
+            row |= {f"here, {precision}": found[precision], f"ratio, {precision}": found[precision] / plain}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def _rows(path: Path) -> list[Row]:
     (rows,) = json.loads(path.read_text())["tables"].values()
     found: list[Row] = rows
@@ -57,7 +77,11 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    text: str = table.map(lambda value: f"{value:.3g}" if isinstance(value, float) else value).to_markdown(
-        index=False, disable_numparse=True
-    )
+    text: str = table.map(_shown).to_markdown(index=False, disable_numparse=True)
     return text
+
+
+def _shown(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
