@@ -107,7 +107,7 @@ def validation() -> list[dict[str, object]]:
     """Predicted beside measured CPU seconds of the trainings in the published records, a row an experiment.
 
     Predicted from the benchmark of engines, which was measured apart from the records. Trainings that diverged, and so
-    ended early, are left out.
+    ended early, and those on GPUs are left out.
     """
     core = next(hardware for hardware in projection.hardware() if hardware.peak is None)
     found: list[dict[str, object]] = []
@@ -115,10 +115,12 @@ def validation() -> list[dict[str, object]]:
         measured = {
             training: cost.training.cpu + cost.evaluation.cpu
             for record in read_folder(folder)
-            if record.results.diverged_at is None
+            if record.results.diverged_at is None and not record.on_gpu
             for training, cost in record.run.costs.items()
         }
         nodes = [node for training, node in plan_of(folder.name).trainings.items() if training in measured]
+        if not nodes:
+            continue
         predicted = project(list(tasks_of(nodes)), core, benchmark()).mid
         taken = sum(measured[node.id] for node in nodes)
         row = {"experiment": folder.name, "trainings": len(nodes), "predicted": predicted, "measured": taken}

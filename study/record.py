@@ -134,6 +134,11 @@ class Record(Part):
         return 1 - sum(self.results.kept.values()) / sum(self.results.prunable.values())
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether the cell's own training ran on a GPU: its CPU seconds then are not what it takes a core."""
+        return "gpu" in self.run.hardware
+
+    @property
     def effective_sparsity(self) -> float:
         """The fraction of prunable weights that are removed or lie on no path."""
         return 1 - sum(self.results.effective.values()) / sum(self.results.prunable.values())

@@ -13,6 +13,7 @@ from study.analysis.grid import experiments
 from study.energy.carbon import Range
 from study.estimate import benchmark, plan_of, tasks_of
 from study.projection import Benchmark, Hardware, Speed, Task, project, read_benchmark
+from study.record import read_folder
 from tests.conftest import ROOT, environment
 
 NONE = Benchmark({}, Range(low=1e9, mid=2e9, high=4e9))
@@ -100,3 +101,10 @@ def test_the_command_prints_figures_and_assumptions() -> None:
 def test_every_experiment_is_projected_in_the_results() -> None:
     lines = (ROOT / "results" / "benchmarks" / "projections.csv").read_text().splitlines()[1:]
     assert {line.split(",")[0] for line in lines} == set(experiments())
+
+
+def test_what_ran_on_gpus_says_nothing_of_cores() -> None:
+    lines = (ROOT / "results" / "benchmarks" / "validation.csv").read_text().splitlines()[1:]
+    records = {folder.name: read_folder(folder) for folder in (ROOT / "results" / "records").iterdir()}
+    on_cores = {name for name, found in records.items() if not all(record.on_gpu for record in found)}
+    assert {line.split(",")[0] for line in lines} == on_cores < set(records)

@@ -13,9 +13,10 @@ from study.energy.cpu import CORE_WATTS
 from study.energy.work import evaluated, forward
 from study.record import Cost, Record
 
-MEASURED, ESTIMATE, DERIVED = "measured", "estimate", "derived"
+MEASURED, HALF, ESTIMATE, DERIVED = "measured", "half measured", "estimate", "derived"
 BASES = {
     MEASURED: "measured by counters",
+    HALF: f"the GPU's measured by its counter, beside an estimate of {CORE_WATTS:g} W for each CPU second",
     ESTIMATE: f"estimate: {CORE_WATTS:g} W for each CPU second",
     DERIVED: f"estimate, derived from CPU seconds afterwards: {CORE_WATTS:g} W for each",
 }
@@ -49,7 +50,9 @@ def basis(costs: Iterable[Cost]) -> str:
 
 
 def _of_meter(cpu: str, gpu: str) -> str:
-    return ESTIMATE if "estimate" in (cpu, gpu) else MEASURED
+    if "estimate" not in (cpu, gpu):
+        return MEASURED
+    return ESTIMATE if gpu in ("estimate", "none") else HALF
 
 
 def spent(cost: Cost, *phases: str) -> Spent:

@@ -166,14 +166,20 @@ def _settings(cell: Cell, label: str) -> dict[str, Any]:
     }
 
 
+def _core_seconds(record: Record) -> float:
+    """What an iteration of the cell's own training took a core, evaluation included; unknown of one on a GPU."""
+    cost = record.run.costs.get(record.trainings[-1])
+    return math.nan if cost is None or record.on_gpu else (cost.training.cpu + cost.evaluation.cpu) / cost.iterations
+
+
 def _values(record: Record) -> dict[str, Any]:
-    results, cost = record.results, record.run.costs.get(record.trainings[-1])
+    results = record.results
     trained = {
         "test_accuracy": 100 * results.test_accuracy,
         "test_error": 100 - 100 * results.test_accuracy,
         "early_stop_test_accuracy": 100 * results.early_stop_test_accuracy,
         "early_stop_iteration": results.early_stop_iteration,
-        "seconds_per_iteration": (cost.training.cpu + cost.evaluation.cpu) / cost.iterations if cost else math.nan,
+        "seconds_per_iteration": _core_seconds(record),
         **costs.of_record(record),
     }
     return {

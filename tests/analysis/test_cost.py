@@ -97,6 +97,33 @@ def test_the_worst_source_of_energy_names_the_cell_s() -> None:
     assert cost.basis([spent(0, 1, 1, None), spent(0, 1, 1, estimate)]) == "derived"
 
 
+@pytest.mark.parametrize(
+    ("cpu", "gpu", "expected"),
+    [
+        ("RAPL", "NVML", "measured"),
+        ("estimate", "NVML", "half measured"),
+        ("estimate", "estimate", "estimate"),
+        ("RAPL", "estimate", "estimate"),
+    ],
+)
+def test_a_gpu_s_counter_beside_an_estimate_of_the_cpu_is_half_of_a_measurement(
+    cpu: str, gpu: str, expected: str
+) -> None:
+    meter = Meter(cpu=cpu, gpu=gpu, scope="", note="")
+    assert cost.basis([spent(0, 1, 1, meter), spent(0, 1, 1)]) == expected
+
+
+def test_what_ran_on_a_gpu_says_nothing_of_a_core(tmp_path: Path) -> None:
+    on_core = cell(0, 0.98, {"d": DENSE}, method={"name": "dense"}, sparsity=0.0)
+    on_gpu = cell(1, 0.97, {"p": DENSE}, method={"name": "snip"}, sparsity=0.9)
+    run = on_gpu.run.model_copy(update={"hardware": {"cpu": "abacus", "gpu": "loom"}})
+    for record in (on_core, on_gpu.model_copy(update={"run": run})):
+        write(tmp_path / "mine" / f"{record.cell}.json", record)
+    seconds = load(tmp_path / "mine").set_index("method")["seconds_per_iteration"]
+    assert seconds["dense"] == pytest.approx(101 / 4 / 1000)
+    assert math.isnan(seconds["SNIP"])
+
+
 def test_break_even_by_hand(tmp_path: Path) -> None:
     """The ticket saves 101 - 30.5 J a training with its evaluations, and took 164 to find: the third pays. For use it
     took 93.5 J more than dense, and saves half a joule an evaluation of 15,000 images."""
