@@ -30,15 +30,12 @@ from study.training.loop import Outcome, Snapshot, Snapshots, train
 from study.training.names import Precision
 from tests.conftest import Command
 from tests.test_engines import ADAM, GREY, PACKED, ROWS, SGD, split, tasks_of
+from tests.test_engines import NETWORKS as CHAINS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 GPU = torch.device("cuda")
-NETWORKS = PACKED | {
-    "LSTM": (Model(name="lstm_s", family="rnn"), ROWS),
-    "GRU": (Model(name="gru_s", family="rnn"), ROWS),
-}
-LENET = Model(name="lenet_300_100", family="lenet")
+NETWORKS = PACKED | {name: CHAINS[name][:2] for name in ("LSTM", "GRU")}
 AUGMENTED = {"augment": "flip_crop", "iterations": 60, "drops": (30, 45)}
 
 

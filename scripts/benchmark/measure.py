@@ -89,9 +89,9 @@ def markdown(content: Row) -> str:
     notes = "\n".join(f"- {note}" for note in content["notes"])
     parts = [f"# {content['title']}", _described(content["circumstances"]), notes]
     for caption, rows in content["tables"].items():
-        shown = pd.DataFrame(rows).map(_shown)
-        shown = shown[[column for column in shown if not str(column).endswith((" q1", " q3"))]]
-        parts += [f"## {caption}", shown.to_markdown(index=False, disable_numparse=True)]
+        table = pd.DataFrame(rows).map(shown)
+        table = table[[column for column in table if not str(column).endswith((" q1", " q3"))]]
+        parts += [f"## {caption}", table.to_markdown(index=False, disable_numparse=True)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,7 +107,8 @@ def _described(around: Row) -> str:
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as tables show it."""
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return "" if value is None else str(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scripts.benchmark.measure import Row
+from scripts.benchmark.measure import Row, shown
 from study.config import ROOT
 from study.files import write_atomically
 
@@ -77,11 +77,5 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    text: str = table.map(_shown).to_markdown(index=False, disable_numparse=True)
+    text: str = table.map(shown).to_markdown(index=False, disable_numparse=True)
     return text
-
-
-def _shown(value: object) -> object:
-    if not isinstance(value, float):
-        return value
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
