@@ -41,8 +41,8 @@ they are counted, not measured, and no claim or count of printed figures has the
 TO_RUN = """\
 Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the
 repository may not carry. Core-hours are those of one CPU core, from the mean time of an iteration in the records of the
-missing cells' networks and batch sizes, at whatever sparsities these have; not known where there are none. A training
-that diverges ends early. `make data` fetches
+missing cells' networks and batch sizes, at their sparsities or, where no record has these, at whatever it has; not
+known where there are none. A training that diverges ends early. `make data` fetches
 CIFAR-10, CIFAR-100 and Tiny-ImageNet; ImageNet takes an account of its own."""
 
 
@@ -200,13 +200,13 @@ def to_run(study: Study) -> pd.DataFrame:
     for name in grid.experiments():
         cells, found = grid.expected(name), study.get(name)
         if found is None:
-            missing = [(cell["model"]["name"], cell["recipe"]["batch_size"]) for cell in cells]
+            missing = [(cell["model"]["name"], cell["recipe"]["batch_size"], cell["sparsity"]) for cell in cells]
         else:
             lacking = found[found["status"] == MISSING]
-            missing = list(zip(lacking["model"], lacking["batch_size"], strict=True))
+            missing = list(zip(lacking["model"], lacking["batch_size"], lacking["sparsity"], strict=True))
         if missing:
             cost = grid.head(name, "Cost")
-            known = [speeds.get(kind) for kind in missing]
+            known = [speeds.get(kind, speeds.get(kind[:2])) for kind in missing]
             rows.append(
                 {
                     "experiment": name,
@@ -218,13 +218,19 @@ def to_run(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def seconds_per_iteration(study: Study) -> dict[tuple[str, int], float]:
-    """Core seconds an iteration, evaluation included, by network and batch size: means over the records."""
+def seconds_per_iteration(study: Study) -> dict[tuple[Any, ...], float]:
+    """Core seconds an iteration, evaluation included: means over the records.
+
+    By network, batch size and sparsity, and by network and batch size alone.
+    """
     if not study:
         return {}
     cells = pd.concat([measured(cells) for cells in study.values()])
-    means = cells.groupby(["model", "batch_size"])["seconds_per_iteration"].mean().dropna()
-    return {(str(model), int(size)): float(mean) for (model, size), mean in zip(means.index, means, strict=True)}
+    speeds: dict[tuple[Any, ...], float] = {}
+    for kind in (["model", "batch_size"], ["model", "batch_size", "sparsity"]):
+        means = cells.groupby(kind)["seconds_per_iteration"].mean().dropna()
+        speeds.update(zip(means.index, means, strict=True))
+    return speeds
 
 
 def _hours(cost: str, fraction: float, speeds: list[Any]) -> str:
