@@ -41,7 +41,7 @@ they are counted, not measured, and no claim or count of printed figures has the
 TO_RUN = """\
 Every experiment is held to run by tests, on stand-in data: what these lack is time or, beyond MNIST, data that the
 repository may not carry. Core-hours are those of one CPU core, from the mean time of an iteration in the records of the
-missing cells' networks and batch sizes, at their sparsities or, where no record has these, at whatever it has; not
+missing cells' networks and batch sizes, at their sparsities or, where no record has these, over all; not
 known where there are none. A training that diverges ends early. `make data` fetches
 CIFAR-10, CIFAR-100 and Tiny-ImageNet; ImageNet takes an account of its own."""
 
