@@ -3,6 +3,8 @@
 import argparse
 import gc
 import sys
+from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +18,7 @@ from study.analysis import figures, tables
 from study.analysis.claims import Finding
 from study.analysis.load import experiments, find, load, measured
 from study.analysis.rebuild import PAGE, REPORT, caption, judge, rebuild, rebuild_all, verify, write_page
+from study.analysis.reference import Study
 from study.analysis.statistics import Verdict
 from study.energy.carbon import read_region, regions
 from study.errors import StudyError
@@ -48,39 +51,51 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.page and arguments.experiment:
         parser.error("--page is of all experiments: name none")
-    folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
     try:
-        region = read_region(arguments.energy, arguments.factor)
-        with life("reading records"):
-            found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
-            study = {name: load(path, *(folder / name for folder in folders)) for name, path in found.items()}
-        gc.freeze()  # statsmodels collects garbage at each call, which the records' millions of objects are not
-        if arguments.claims:
-            with life("judging claims"):
-                findings = judge(study)[1]
-            _print_claims(findings)
-        elif arguments.verify:
-            with life("making tables and figures anew"):
-                count = verify(study, arguments.results, region)
-            print(f"{count} files in {arguments.results} are what the records give")
-        else:
-            with life("making tables and figures"):
-                if arguments.experiment:
-                    for name, cells in study.items():
-                        rebuild(name, cells, arguments.results, region)
-                else:
-                    rebuild_all(study, arguments.results, region)
-            for name, cells in study.items():
-                _print_table(name, cells, found[name], arguments.results)
-            if not arguments.experiment:
-                print(f"wrote {arguments.results}/{REPORT}, the papers' tables and figures")
-            if arguments.page:
-                with life("writing the page"):
-                    write_page(study, arguments.results, region)
-                print(f"wrote {arguments.results}/{PAGE}: open it in a browser, it needs no network")
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+            _run(arguments, pool)
     except (StudyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _run(arguments: argparse.Namespace, pool: Executor) -> None:
+    folders = [arguments.records] if arguments.records else [OWN, PUBLISHED]
+    region = read_region(arguments.energy, arguments.factor)
+    with life("reading records"):
+        found = {name: find(name, folders) for name in arguments.experiment or experiments(folders)}
+        study = _load(found, folders, pool)
+    gc.freeze()  # statsmodels collects garbage at each call, which the records' millions of objects are not
+    if arguments.claims:
+        with life("judging claims"):
+            findings = judge(study)[1]
+        _print_claims(findings)
+    elif arguments.verify:
+        with life("making tables and figures anew"):
+            count = verify(study, arguments.results, region, pool)
+        print(f"{count} files in {arguments.results} are what the records give")
+    else:
+        with life("making tables and figures"):
+            if arguments.experiment:
+                for name, cells in study.items():
+                    rebuild(name, cells, arguments.results, region)
+            else:
+                rebuild_all(study, arguments.results, region, pool)
+        for name, cells in study.items():
+            _print_table(name, cells, found[name], arguments.results)
+        if not arguments.experiment:
+            print(f"wrote {arguments.results}/{REPORT}, the papers' tables and figures")
+        if arguments.page:
+            with life("writing the page"):
+                write_page(study, arguments.results, region)
+            print(f"wrote {arguments.results}/{PAGE}: open it in a browser, it needs no network")
+
+
+def _load(found: dict[str, Path], folders: list[Path], pool: Executor) -> Study:
+    """The experiments' cells, in processes of their own where there are several."""
+    each = pool.map if len(found) > 1 else map
+    cells = each(load, found.values(), *([folder / name for name in found] for folder in folders))
+    return dict(zip(found, cells, strict=True))
 
 
 def _print_table(experiment: str, cells: pd.DataFrame, records: Path, results: Path) -> None:

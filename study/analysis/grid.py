@@ -49,6 +49,11 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text()))
 
 
+@cache
+def _value(text: str) -> Any:
+    return yaml.safe_load(text)
+
+
 def _choices(content: dict[str, Any]) -> dict[str, str]:
     """The files that a defaults list chooses, by group."""
     entries = [entry for entry in content["defaults"] if isinstance(entry, dict)]
@@ -64,9 +69,9 @@ def _compose(choices: dict[str, str], content: dict[str, Any], point: dict[str, 
     for name, value in point.items():
         group, _, setting = name.partition(".")
         if setting:
-            cell[group][setting] = yaml.safe_load(value)
+            cell[group][setting] = _value(value)
         elif group not in cell:
-            cell[name] = yaml.safe_load(value)
+            cell[name] = _value(value)
     if cell["method"]["name"] == "dense":
         cell["sparsity"] = 0.0
     if cell["control"]["name"] not in ("shuffle", "reinitialise"):

@@ -82,7 +82,7 @@ def load(folder: Path, *others: Path) -> pd.DataFrame:
         fits |= training_accuracy.read(place / training_accuracy.NAME)
     _validate(folder, records, grid)
     labels = _labels([record.settings for record in records] + grid)
-    keys = [mask_file.key(record) for record in records]
+    keys = [mask_file.key(record) if masks or fits else "" for record in records]
     found = pd.DataFrame(
         [
             {

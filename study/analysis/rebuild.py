@@ -1,8 +1,7 @@
 """Rebuilding results/ from records: the experiments' tables and figures, the papers', the report, and its page."""
 
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import Executor
 from pathlib import Path
 
 import pandas as pd
@@ -22,13 +21,12 @@ REPORT = "REPORT.md"
 PAGE = "report.html"
 
 
-def rebuild_all(study: Study, results: Path, region: Region) -> None:
-    """Rebuild every experiment, in processes of their own, and beside them what the papers print."""
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(rebuild, name, cells, results, region) for name, cells in study.items()]
-        rebuild_papers(study, results, region)
-        for one in running:
-            one.result()
+def rebuild_all(study: Study, results: Path, region: Region, pool: Executor) -> None:
+    """Rebuild every experiment, in the pool's processes, and beside them what the papers print."""
+    running = [pool.submit(rebuild, name, cells, results, region) for name, cells in study.items()]
+    rebuild_papers(study, results, region)
+    for one in running:
+        one.result()
 
 
 def rebuild(experiment: str, cells: pd.DataFrame, results: Path, region: Region) -> None:
@@ -72,11 +70,11 @@ def judge(study: Study) -> tuple[Registry, list[Finding], dict[str, pd.DataFrame
     return registry, claims.judge(registry.claims, study, compared), compared
 
 
-def verify(study: Study, results: Path, region: Region) -> int:
+def verify(study: Study, results: Path, region: Region, pool: Executor) -> int:
     """Rebuild elsewhere: how many files are as committed. Raises StudyError that names those that are not."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
-        rebuild_all(study, fresh, region)
+        rebuild_all(study, fresh, region, pool)
         made, committed = _generated(fresh), _generated(results)
     if different := sorted(name for name in made | committed if made.get(name) != committed.get(name)):
         raise StudyError(f"{', '.join(different)} in {results} are not what the records give: run `make figures`")
