@@ -1,7 +1,7 @@
 """Rebuilding results/ from records: the experiments' tables and figures, the papers', the report, and its page."""
 
 import tempfile
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from pathlib import Path
 
 import pandas as pd
@@ -22,9 +22,12 @@ PAGE = "report.html"
 
 
 def rebuild_all(study: Study, results: Path, region: Region, pool: Executor) -> None:
-    """Rebuild every experiment, in the pool's processes, and beside them what the papers print."""
+    """Rebuild every experiment, in the pool's processes, and beside them what the papers print. Ends when all have."""
     running = [pool.submit(rebuild, name, cells, results, region) for name, cells in study.items()]
-    rebuild_papers(study, results, region)
+    try:
+        rebuild_papers(study, results, region)
+    finally:
+        wait(running)
     for one in running:
         one.result()
 
